@@ -1,0 +1,3 @@
+module gcr
+
+go 1.25
