@@ -1,3 +1,8 @@
 module gcr
 
-go 1.25
+go 1.25.0
+
+require (
+	github.com/opencontainers/runtime-spec v1.3.0 // indirect
+	golang.org/x/sys v0.40.0 // indirect
+)
