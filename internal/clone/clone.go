@@ -1,0 +1,159 @@
+// Package clone starts a process with clone3(2) without a second start-up of the Go runtime.
+//
+// Between clone3 and execve a child must not run Go code: it has only one of the threads that the runtime
+// believes in, and with CLONE_VM it even shares the parent's memory. Package syscall solves this with a list
+// of fixed steps that its SysProcAttr describes. Here the child runs a table of system calls that the parent
+// has written, from registers alone, and touches neither stack nor heap:
+//
+//	child, err := clone.Start(clone.Attr{
+//		Flags: unix.CLONE_NEWPID | unix.CLONE_NEWNS,
+//		Calls: []clone.Call{
+//			clone.Dup3(sync, 3),
+//			clone.Execveat(image, &argv, &envp),
+//		},
+//	})
+//
+// The parent does not stop until the child has become another program (there is no CLONE_VFORK), so it can
+// write id maps or do other work meanwhile; the memory that the table refers to lives as long as the Child.
+package clone
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Call is one system call of the child: its number and arguments. The assembly code relies on the layout.
+type Call struct {
+	NR   uintptr
+	Args [6]uintptr
+}
+
+// Attr says what kind of process to start.
+type Attr struct {
+	// Flags are CLONE_NEW* flags of clone3(2). CLONE_VM, CLONE_PIDFD and CLONE_CLEAR_SIGHAND are added.
+	Flags uint64
+	// Cgroup is a descriptor of the cgroup v2 directory that the child starts in; used when Flags has
+	// CLONE_INTO_CGROUP (Linux 5.7).
+	Cgroup int
+	// Calls are made by the child in order. The last one should be execveat(2); a child whose calls are
+	// all done, or one of whose calls fails, exits with status 125.
+	Calls []Call
+	// Keep holds what the addresses in Calls point to.
+	Keep []any
+}
+
+// Child is a started process.
+type Child struct {
+	PID   int
+	PIDFD int // close-on-exec; belongs to the caller
+
+	table []Call
+	keep  []any
+	// failed is written by the child while it shares our memory: the result of the call that failed and how
+	// many calls were left.
+	failed *[2]int64
+}
+
+// cloneArgs is struct clone_args of clone3(2), as of Linux 5.7.
+type cloneArgs struct {
+	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
+}
+
+// rawClone calls clone3; the child runs the table of n calls. It returns the process id or a negative errno.
+//
+//go:noescape
+func rawClone(args *cloneArgs, size uintptr, table *Call, n uintptr, failed *[2]int64) int64
+
+// Start makes the child. It returns the bare error of clone3(2), for instance EPERM where namespaces may not be made or
+// ENOSPC where user.max_user_namespaces is used up.
+func Start(a Attr) (*Child, error) {
+	if len(a.Calls) == 0 {
+		return nil, errors.New("start process: no calls to make")
+	}
+	c := &Child{table: a.Calls, keep: a.Keep, failed: new([2]int64), PIDFD: -1}
+	// A descriptor of 32 bits is written by the kernel.
+	pidfd := new(int32)
+	args := &cloneArgs{
+		flags:      a.Flags | unix.CLONE_VM | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
+		pidfd:      uint64(uintptr(unsafe.Pointer(pidfd))),
+		exitSignal: uint64(unix.SIGCHLD),
+		cgroup:     uint64(a.Cgroup),
+	}
+	// No other thread may fork a copy of a descriptor that is not yet marked close-on-exec; ours all are, but
+	// the lock is the convention of package syscall.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	// A signal handler must not run in the child: it has our memory and no stack of its own. The program that it
+	// becomes starts with all signals blocked and decides itself when to accept them.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var all, old unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^all.Val[i]
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &old); err != nil {
+		return nil, fmt.Errorf("block signals: %w", err)
+	}
+	r := rawClone(args, unsafe.Sizeof(*args), &c.table[0], uintptr(len(c.table)), c.failed)
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil); err != nil && r >= 0 {
+		return nil, fmt.Errorf("restore signal mask: %w", err)
+	}
+	runtime.KeepAlive(pidfd)
+	if r < 0 {
+		return nil, unix.Errno(-r)
+	}
+	c.PID, c.PIDFD = int(r), int(*pidfd)
+	return c, nil
+}
+
+// Failed returns the index of the call that failed before the child became another program, and its error;
+// -1 and nil when none did. It is meaningful once the child has exited or has shown a sign of its new life.
+func (c *Child) Failed() (int, error) {
+	if c.failed[0] == 0 {
+		return -1, nil
+	}
+	return len(c.table) - int(c.failed[1]), unix.Errno(-c.failed[0])
+}
+
+// Dup3 is dup3(2) without O_CLOEXEC.
+func Dup3(from, to int) Call {
+	return Call{unix.SYS_DUP3, [6]uintptr{uintptr(from), uintptr(to)}}
+}
+
+// Read is read(2) of one byte into b, which must be kept alive: the child waits for the parent.
+func Read(fd int, b *byte) Call {
+	return Call{unix.SYS_READ, [6]uintptr{uintptr(fd), uintptr(unsafe.Pointer(b)), 1}}
+}
+
+// Setresuid is setresuid(2) with one id thrice.
+func Setresuid(id int) Call {
+	return Call{unix.SYS_SETRESUID, [6]uintptr{uintptr(id), uintptr(id), uintptr(id)}}
+}
+
+// Setresgid is setresgid(2) with one id thrice.
+func Setresgid(id int) Call {
+	return Call{unix.SYS_SETRESGID, [6]uintptr{uintptr(id), uintptr(id), uintptr(id)}}
+}
+
+// Setns is setns(2).
+func Setns(fd int, flags uint64) Call {
+	return Call{unix.SYS_SETNS, [6]uintptr{uintptr(fd), uintptr(flags)}}
+}
+
+// ExecImage is execveat(2) with AT_EMPTY_PATH: the child becomes the program behind the descriptor, without
+// any path. The argument list is the single name, the environment is empty.
+func ExecImage(fd int, name string) (Call, []any) {
+	arg0 := append([]byte(name), 0)
+	argv := &[2]uintptr{uintptr(unsafe.Pointer(&arg0[0])), 0}
+	envp := new(uintptr)
+	empty := new(byte)
+	return Call{unix.SYS_EXECVEAT, [6]uintptr{
+		uintptr(fd), uintptr(unsafe.Pointer(empty)), uintptr(unsafe.Pointer(argv)),
+		uintptr(unsafe.Pointer(envp)), unix.AT_EMPTY_PATH,
+	}}, []any{arg0, argv, envp, empty}
+}

@@ -1,0 +1,124 @@
+package clone_test
+
+import (
+	"errors"
+	"io"
+	"os"
+	"testing"
+
+	"gcr/internal/clone"
+	"gcr/internal/program"
+
+	"golang.org/x/sys/unix"
+)
+
+// image puts the program into a memfd.
+func image(t *testing.T, p *program.Program) int {
+	t.Helper()
+	b, err := p.Compile(program.Native)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.MemfdCreate("program", unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if _, err := unix.Write(fd, b); err != nil {
+		t.Fatal(err)
+	}
+	return fd
+}
+
+func wait(t *testing.T, c *clone.Child) unix.WaitStatus {
+	t.Helper()
+	defer unix.Close(c.PIDFD)
+	var ws unix.WaitStatus
+	for {
+		_, err := unix.Wait4(c.PID, &ws, 0, nil)
+		if !errors.Is(err, unix.EINTR) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			return ws
+		}
+	}
+}
+
+func TestStartBecomesTheImage(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	p := program.New(3)
+	p.Write(program.FD(5), "hello from the image")
+	p.Exit(7)
+	run, keep := clone.ExecImage(image(t, p), "gcr")
+	c, err := clone.Start(clone.Attr{Calls: []clone.Call{clone.Dup3(int(w.Fd()), 5), run}, Keep: keep})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	out, _ := io.ReadAll(r)
+	if ws := wait(t, c); ws.ExitStatus() != 7 || string(out) != "hello from the image" {
+		t.Errorf("status %v, out %q", ws, out)
+	}
+	if i, err := c.Failed(); i != -1 || err != nil {
+		t.Errorf("Failed() = %d, %v", i, err)
+	}
+}
+
+func TestFailureBeforeTheImageIsKnown(t *testing.T) {
+	p := program.New(3)
+	run, keep := clone.ExecImage(image(t, p), "gcr")
+	c, err := clone.Start(clone.Attr{Calls: []clone.Call{clone.Dup3(1, 5), clone.Dup3(12345, 6), run}, Keep: keep})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ws := wait(t, c); ws.ExitStatus() != 125 {
+		t.Errorf("status %v", ws)
+	}
+	if i, err := c.Failed(); i != 1 || !errors.Is(err, unix.EBADF) {
+		t.Errorf("Failed() = %d, %v", i, err)
+	}
+}
+
+func TestCloneErrorIsReturned(t *testing.T) {
+	_, err := clone.Start(clone.Attr{Flags: unix.CLONE_THREAD, Calls: []clone.Call{clone.Dup3(0, 0)}})
+	if !errors.Is(err, unix.EINVAL) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestManyChildrenUnderLoad starts children while other goroutines allocate and the runtime preempts them: a
+// child that touched the stack or ran a handler would bring the process down.
+func TestManyChildrenUnderLoad(t *testing.T) {
+	stop := make(chan struct{})
+	defer close(stop)
+	for range 4 {
+		go func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					_ = make([]byte, 64<<10)
+				}
+			}
+		}()
+	}
+	p := program.New(3)
+	p.Exit(3)
+	fd := image(t, p)
+	for range 300 {
+		run, keep := clone.ExecImage(fd, "gcr")
+		c, err := clone.Start(clone.Attr{Calls: []clone.Call{run}, Keep: keep})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ws := wait(t, c); ws.ExitStatus() != 3 {
+			t.Fatalf("status %v", ws)
+		}
+	}
+}
