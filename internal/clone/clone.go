@@ -157,3 +157,8 @@ func ExecImage(fd int, name string) (Call, []any) {
 		uintptr(unsafe.Pointer(envp)), unix.AT_EMPTY_PATH,
 	}}, []any{arg0, argv, envp, empty}
 }
+
+// ClearCloexec is fcntl(2), F_SETFD with no flag: the descriptor stays open in the program that the child becomes.
+func ClearCloexec(fd int) Call {
+	return Call{unix.SYS_FCNTL, [6]uintptr{uintptr(fd), unix.F_SETFD, 0}}
+}

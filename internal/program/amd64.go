@@ -115,6 +115,12 @@ func (e *amd64) branchIf(slot int, number int64, negate bool, target int) {
 	}
 }
 
+func (e *amd64) branchSame(a, b int, target int) {
+	e.mem(true, 0x8b, rax, e.slot(a))
+	e.mem(true, 0x3b, rax, e.slot(b)) // cmp rax, [b]
+	e.jcc(0x84, target)
+}
+
 func (e *amd64) store(src operand, to uint64, size int) {
 	e.mov(rax, src)
 	e.mem(size == 8, 0x89, rax, to)

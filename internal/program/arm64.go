@@ -103,6 +103,13 @@ func (e *arm64) branchIf(slot int, number int64, negate bool, target int) {
 	}
 }
 
+func (e *arm64) branchSame(a, b int, target int) {
+	e.loadSlot(x9, a)
+	e.loadSlot(x10, b)
+	e.op(0xeb00001f | x10<<16 | x9<<5) // cmp x9, x10
+	e.bcond(condEQ, target)
+}
+
 func (e *arm64) store(src operand, to uint64, size int) {
 	e.mov(x9, src)
 	e.movNumber(x10, to)

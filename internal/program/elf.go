@@ -62,6 +62,7 @@ type encoder interface {
 	branchErrno(errno unix.Errno, target int)
 	jump(target int)
 	branchIf(slot int, number int64, negate bool, target int)
+	branchSame(a, b int, target int)
 	// store writes 4 or 8 bytes of src to the address.
 	store(src operand, to uint64, size int)
 	load(slot int, from uint64)
@@ -135,6 +136,8 @@ func (p *Program) Compile(arch Arch, opts ...Option) ([]byte, error) {
 			e.jump(targets[in.label])
 		case opIf:
 			e.branchIf(in.slot, in.number, in.negate, targets[in.label])
+		case opIfSame:
+			e.branchSame(in.slot, int(in.src.value), targets[in.label])
 		case opStore:
 			e.store(p.operand(in.src), rwBase+uint64(in.buf.off+in.off), in.size)
 		case opLoad:
@@ -172,6 +175,8 @@ func (p *Program) Compile(arch Arch, opts ...Option) ([]byte, error) {
 func (p *Program) emitCall(e encoder, arch Arch, c *Call, fail map[int]unix.Errno, targets []int, failed int) {
 	if errno, ok := fail[c.Index]; ok {
 		e.fake(errno)
+	} else if c.fails != 0 {
+		e.fake(c.fails)
 	} else {
 		args := make([]operand, len(c.args))
 		for i, a := range c.args {

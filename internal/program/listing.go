@@ -62,6 +62,8 @@ func (p *Program) Lines() []Line {
 				cmp = "!="
 			}
 			l.Text = fmt.Sprintf("if r%d %s %d goto L%d", in.slot, cmp, in.number, in.label)
+		case opIfSame:
+			l.Text = fmt.Sprintf("if r%d == %s goto L%d", in.slot, in.src, in.label)
 		case opStore:
 			l.Text = fmt.Sprintf("buf[%d:%d] = %s", in.buf.off+in.off, in.buf.off+in.off+in.size, in.src)
 		case opLoad:

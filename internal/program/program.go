@@ -50,14 +50,15 @@ func Named(n uint64, text string) Arg { return Arg{value: n, text: text} }
 type opcode uint8
 
 const (
-	opCall  opcode = iota
-	opLabel        // a place that jumps lead to
-	opJump         // go on at the label
-	opStore        // write a value into a buffer
-	opLoad         // read 32 bits of a buffer into a slot
-	opIf           // jump when a slot equals (or differs from) a number
-	opAdd          // add a number to a slot
-	opSet          // put a value into a slot
+	opCall   opcode = iota
+	opLabel         // a place that jumps lead to
+	opJump          // go on at the label
+	opStore         // write a value into a buffer
+	opLoad          // read 32 bits of a buffer into a slot
+	opIf            // jump when a slot equals (or differs from) a number
+	opIfSame        // jump when two slots are equal
+	opAdd           // add a number to a slot
+	opSet           // put a value into a slot
 )
 
 type instr struct {
@@ -115,6 +116,7 @@ type Call struct {
 	result int // slot that receives the result, -1 when nobody needs it
 	ignore []unix.Errno
 	jumps  []errJump
+	fails  unix.Errno // not a call but a check that failed, see Fail
 }
 
 type errJump struct {
@@ -170,6 +172,14 @@ func (p *Program) Call(sys Sys, args ...Ref) *Call {
 	return c
 }
 
+// Fail stops the program with a report, as a call that fails with errno would: for a check that has found
+// something wrong. The text says what was checked.
+func (p *Program) Fail(errno unix.Errno, text string) *Call {
+	c := p.Call(Sys{name: "fail"}, Named(uint64(errno), errnoName(errno)), Named(0, quote(text)))
+	c.fails = errno
+	return c
+}
+
 // NewLabel makes a label that is not in place yet.
 func (p *Program) NewLabel() Label {
 	p.labels = append(p.labels, -1)
@@ -213,6 +223,16 @@ func (p *Program) branch(value Ref, number int64, to Label, negate bool) {
 		return
 	}
 	p.instrs = append(p.instrs, instr{op: opIf, slot: int(a.value), number: number, label: to, negate: negate})
+}
+
+// IfSame jumps to the label when both values, known at run time, are equal.
+func (p *Program) IfSame(a, b Ref, to Label) {
+	x, y := a.arg(), b.arg()
+	if x.kind != argSlot || y.kind != argSlot {
+		p.fail("a branch needs values that are known at run time")
+		return
+	}
+	p.instrs = append(p.instrs, instr{op: opIfSame, slot: int(x.value), src: y, label: to})
 }
 
 // Set makes a value that starts as src; [Program.SetTo] may change it on another way through the program.
@@ -353,7 +373,7 @@ func (p *Program) check() error {
 	}
 	for i, in := range p.instrs {
 		switch in.op {
-		case opJump, opIf:
+		case opJump, opIf, opIfSame:
 			jump(i, in.label)
 		case opCall:
 			for _, j := range in.call.jumps {

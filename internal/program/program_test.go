@@ -270,6 +270,20 @@ func TestBuffersBranchesAndArithmetic(t *testing.T) {
 	}
 }
 
+func TestIfSame(t *testing.T) {
+	p := program.New(3)
+	a, b, c := p.Set(program.Num(1<<40)), p.Set(program.Num(1<<40)), p.Set(program.Num(0))
+	wrong, same := p.NewLabel(), p.NewLabel()
+	p.IfSame(a, c, wrong)
+	p.IfSame(a, b, same)
+	p.Bind(wrong)
+	p.Exit(1)
+	p.Bind(same)
+	if _, msgs, status := run(t, p, ""); status != 0 {
+		t.Errorf("status %d, messages %v", status, msgs)
+	}
+}
+
 func TestForeverLoops(t *testing.T) {
 	p := program.New(3)
 	n := p.Set(program.Num(0))

@@ -24,6 +24,7 @@ var (
 	SysChdir                 = Sys{"chdir", 80, 49}
 	SysChroot                = Sys{"chroot", 161, 51}
 	SysClockGettime          = Sys{"clock_gettime", 228, 113}
+	SysClone                 = Sys{"clone", 56, 220}
 	SysClone3                = Sys{"clone3", 435, 435}
 	SysClose                 = Sys{"close", 3, 57}
 	SysCloseRange            = Sys{"close_range", 436, 436}
@@ -77,6 +78,7 @@ var (
 	SysSetresgid             = Sys{"setresgid", 119, 149}
 	SysSetresuid             = Sys{"setresuid", 117, 147}
 	SysSetsid                = Sys{"setsid", 112, 157}
+	SysSocket                = Sys{"socket", 41, 198}
 	SysStatx                 = Sys{"statx", 332, 291}
 	SysSymlinkat             = Sys{"symlinkat", 266, 36}
 	SysUmask                 = Sys{"umask", 95, 166}

@@ -1,0 +1,374 @@
+// Package launch runs a plan: it does what the plan's host side says, starts the container's first process
+// with clone3 and listens to it until the user's command has taken over.
+//
+//	process, err := launch.Start(p, launch.Options{Stdio: [3]*os.File{os.Stdin, os.Stdout, os.Stderr}})
+//	if err != nil {
+//		return err // names the step, the field of the configuration and the cause
+//	}
+//	status, err := process.Wait()
+//
+// When something fails, what was made is taken away again; when gcr itself is killed, the first process ends
+// with it, because its socket to the host side does.
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"gcr/internal/clone"
+	"gcr/internal/plan"
+	"gcr/internal/program"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options says what a plan does not: the open files and the people who watch.
+type Options struct {
+	// Stdio become descriptors 0, 1 and 2 of the container, unless it has a terminal.
+	Stdio [3]*os.File
+	// CgroupFD is the v2 directory to start in, used when the plan has CLONE_INTO_CGROUP.
+	CgroupFD int
+	// Tasks are the v1 "tasks" files, one for each of the plan's FDTasks descriptors.
+	Tasks []*os.File
+	// Input is what the plan was made from.
+	Host  plan.Host
+	State string
+	Files []plan.File
+
+	// OnHost is called before each step of the host side. An error ends the start.
+	OnHost func(n int, s plan.HostStep) error
+	// OnStep is called when the program begins a step, with the time of CLOCK_MONOTONIC; when the plan has
+	// stops, the program waits until it returns. An error ends the container.
+	OnStep func(n int, at time.Duration, pidfd int) error
+	// OnPID is called with the process id that the first process sees.
+	OnPID func(pid int)
+	// OnConsole is called with the master of the container's terminal, which then belongs to the callee.
+	OnConsole func(master *os.File) error
+	// Compile is given to program.Compile.
+	Compile []program.Option
+}
+
+// Process is a container's first process.
+type Process struct {
+	PID   int
+	pidfd *os.File
+	sync  *os.File
+}
+
+// Start runs the plan. When it returns without error the user's command has taken over.
+func Start(p *plan.Plan, o Options) (*Process, error) {
+	s := &starter{plan: p, o: o}
+	defer s.close()
+	for n, h := range p.Host {
+		if o.OnHost != nil {
+			if err := o.OnHost(n, h); err != nil {
+				return nil, s.abort(err)
+			}
+		}
+		if err := s.do(h); err != nil {
+			return nil, s.abort(err)
+		}
+	}
+	proc := &Process{PID: s.child.PID, pidfd: s.pidfd, sync: s.host}
+	s.pidfd, s.host = nil, nil
+	return proc, nil
+}
+
+// starter holds what exists while a plan is carried out.
+type starter struct {
+	plan  *plan.Plan
+	o     Options
+	image *os.File
+	host  *os.File // our end of the sync socket
+	guest *os.File
+	child *clone.Child
+	pidfd *os.File
+	open  []*os.File
+	waits *byte
+}
+
+func (s *starter) close() {
+	for _, f := range append(s.open, s.image, s.host, s.guest, s.pidfd) {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// abort ends the first process, if there is one, and waits until it is gone.
+func (s *starter) abort(err error) error {
+	if s.child != nil {
+		_ = unix.PidfdSendSignal(int(s.pidfd.Fd()), unix.SIGKILL, nil, 0)
+		_, _ = wait(s.child.PID)
+	}
+	return err
+}
+
+func (s *starter) do(h plan.HostStep) error {
+	switch h.Action {
+	case plan.MakeStateDir:
+		return s.makeState()
+	case plan.MakeCgroup:
+		return nil // done by the caller, who owns the cgroup
+	case plan.MakeImage:
+		image, err := s.plan.Program.Compile(program.Native, s.o.Compile...)
+		if err != nil {
+			return err
+		}
+		s.image, err = sealedImage(image)
+		return err
+	case plan.MakeSync:
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("make sync socket: %w", err)
+		}
+		s.host, s.guest = os.NewFile(uintptr(pair[0]), "sync"), os.NewFile(uintptr(pair[1]), "sync")
+		return nil
+	case plan.Clone:
+		return s.clone()
+	case plan.WriteIDMaps:
+		return writeIDMaps(s.child.PID, s.o.Host, s.plan.UIDMap, s.plan.GIDMap)
+	case plan.LetGo:
+		return s.letGo()
+	case plan.AwaitReady:
+		return s.listen()
+	}
+	return fmt.Errorf("run plan: there is no action %d", h.Action)
+}
+
+func (s *starter) makeState() error {
+	for _, d := range []string{plan.RootDir, plan.ScratchDir} {
+		if err := os.MkdirAll(filepath.Join(s.o.State, d), 0o700); err != nil {
+			return fmt.Errorf("make state directory: %w", err)
+		}
+	}
+	for _, f := range s.o.Files {
+		if err := os.WriteFile(filepath.Join(s.o.State, f.Name), []byte(f.Content), 0o644); err != nil {
+			return fmt.Errorf("write %s of the container: %w", f.Name, err)
+		}
+	}
+	return nil
+}
+
+// clone starts the first process. Its descriptors are put where the plan wants them by the child itself; those
+// that are in the way are moved up first, in the parent, as the child cannot know.
+func (s *starter) clone() error {
+	type move struct{ from, to int }
+	var moves []move
+	for i, f := range s.o.Stdio {
+		if f != nil {
+			moves = append(moves, move{int(f.Fd()), i})
+		}
+	}
+	top := 2
+	for _, fd := range s.plan.FDs {
+		top = max(top, fd.Num)
+		switch fd.Kind {
+		case plan.FDSync:
+			moves = append(moves, move{int(s.guest.Fd()), fd.Num})
+		case plan.FDTasks:
+			moves = append(moves, move{int(s.o.Tasks[fd.Index].Fd()), fd.Num})
+		case plan.FDNamespace:
+			f, err := os.Open(fd.Path)
+			if err != nil {
+				return fmt.Errorf("open namespace: %w", err)
+			}
+			s.open = append(s.open, f)
+			moves = append(moves, move{int(f.Fd()), fd.Num})
+		}
+	}
+	image := int(s.image.Fd())
+	raise := func(fd int) (int, error) {
+		up, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, top+1)
+		if err != nil {
+			return -1, fmt.Errorf("duplicate descriptor: %w", err)
+		}
+		s.open = append(s.open, os.NewFile(uintptr(up), ""))
+		return up, nil
+	}
+	var calls []clone.Call
+	for i := range moves {
+		if moves[i].from <= top && moves[i].from != moves[i].to {
+			up, err := raise(moves[i].from)
+			if err != nil {
+				return err
+			}
+			moves[i].from = up
+		}
+	}
+	if image <= top {
+		up, err := raise(image)
+		if err != nil {
+			return err
+		}
+		image = up
+	}
+	for _, m := range moves {
+		if m.from == m.to {
+			// dup3 refuses equal numbers; clearing the flag does the same.
+			calls = append(calls, clone.ClearCloexec(m.from))
+			continue
+		}
+		calls = append(calls, clone.Dup3(m.from, m.to))
+	}
+	var keep []any
+	if len(s.plan.UIDMap) > 0 {
+		s.waits = new(byte)
+		keep = append(keep, s.waits)
+		calls = append(calls, clone.Read(s.plan.Sync(), s.waits), clone.Setresgid(0), clone.Setresuid(0))
+	}
+	run, refs := clone.ExecImage(image, "gcr")
+	child, err := clone.Start(clone.Attr{Flags: s.plan.CloneFlags, Cgroup: s.o.CgroupFD, Calls: append(calls, run), Keep: append(keep, refs...)})
+	runtime.KeepAlive(s)
+	if err != nil {
+		return cloneError(err, s.plan.CloneFlags)
+	}
+	s.child = child
+	s.pidfd = os.NewFile(uintptr(child.PIDFD), "pidfd")
+	// The child's copy is the only one now, so its end shows here.
+	s.guest.Close()
+	s.guest = nil
+	return nil
+}
+
+func (s *starter) letGo() error {
+	if _, err := unix.Write(int(s.host.Fd()), []byte{1}); err != nil {
+		return s.gone(fmt.Errorf("wake the first process: %w", err))
+	}
+	return nil
+}
+
+// listen reads the program's messages until the socket ends: the user's command has taken over.
+func (s *starter) listen() error {
+	buf, oob := make([]byte, program.MessageSize+1), make([]byte, unix.CmsgSpace(4))
+	ready := false
+	for {
+		n, fd, err := receive(int(s.host.Fd()), buf, oob)
+		if err != nil {
+			return fmt.Errorf("read from the first process: %w", err)
+		}
+		if n == 0 {
+			if !ready {
+				return s.gone(errors.New("run the container's first process: it ended without a report"))
+			}
+			return nil
+		}
+		m, err := program.Decode(buf[:n])
+		if err != nil {
+			return err
+		}
+		switch m.Kind {
+		case program.Failed:
+			return s.plan.Failure(int(m.Arg), unix.Errno(m.Errno))
+		case program.Ready:
+			ready = true
+		case program.PID:
+			if s.o.OnPID != nil {
+				s.o.OnPID(int(m.Arg))
+			}
+		case program.AtStep:
+			if s.o.OnStep != nil {
+				if err := s.o.OnStep(int(m.Arg), m.Time, int(s.pidfd.Fd())); err != nil {
+					return err
+				}
+			}
+			if s.plan.Stops() {
+				if _, err := unix.Write(int(s.host.Fd()), []byte{1}); err != nil {
+					return s.gone(fmt.Errorf("let the first process go on: %w", err))
+				}
+			}
+		case program.Console:
+			if fd < 0 {
+				return errors.New("receive the container's terminal: no descriptor came with the message")
+			}
+			if s.o.OnConsole == nil {
+				unix.Close(fd)
+				return errors.New("receive the container's terminal: nobody wants it")
+			}
+			if err := s.o.OnConsole(os.NewFile(uintptr(fd), "console")); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// gone finds out why the first process is no more before it could report.
+func (s *starter) gone(err error) error {
+	ws, werr := wait(s.child.PID)
+	i, cerr := s.child.Failed()
+	s.child = nil
+	switch {
+	case cerr != nil:
+		return fmt.Errorf("prepare the first process (call %d): %w", i, cerr)
+	case werr == nil && ws.Signaled():
+		return fmt.Errorf("%w: killed by %s", err, unix.SignalName(ws.Signal()))
+	}
+	return err
+}
+
+// receive reads one message and the descriptor that may come with it, -1 if none does.
+func receive(sock int, buf, oob []byte) (int, int, error) {
+	for {
+		n, oobn, _, _, err := unix.Recvmsg(sock, buf, oob, unix.MSG_CMSG_CLOEXEC)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return 0, -1, err
+		}
+		if oobn == 0 {
+			return n, -1, nil
+		}
+		msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
+		if err != nil || len(msgs) == 0 {
+			return n, -1, err
+		}
+		fds, err := unix.ParseUnixRights(&msgs[0])
+		if err != nil || len(fds) == 0 {
+			return n, -1, err
+		}
+		return n, fds[0], nil
+	}
+}
+
+func wait(pid int) (unix.WaitStatus, error) {
+	var ws unix.WaitStatus
+	for {
+		_, err := unix.Wait4(pid, &ws, 0, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return ws, err
+		}
+	}
+}
+
+// Wait waits for the end of the process and returns its status as a shell does: the exit status, or 128 + n
+// when signal n ended it.
+func (p *Process) Wait() (int, error) {
+	ws, err := wait(p.PID)
+	if err != nil {
+		return 0, fmt.Errorf("wait for the container: %w", err)
+	}
+	if ws.Signaled() {
+		return 128 + int(ws.Signal()), nil
+	}
+	return ws.ExitStatus(), nil
+}
+
+// Signal sends a signal to the process; one that has ended already is no error.
+func (p *Process) Signal(sig unix.Signal) error {
+	err := unix.PidfdSendSignal(int(p.pidfd.Fd()), sig, nil, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	return err
+}
+
+// Close lets go of the descriptors; the process is not touched.
+func (p *Process) Close() {
+	p.pidfd.Close()
+	p.sync.Close()
+}

@@ -1,0 +1,239 @@
+package plan
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"gcr/internal/program"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// This file holds the last steps: from the working directory to the user's command.
+
+func (b *builder) cwd() error {
+	cwd := b.spec.Process.Cwd
+	if !path.IsAbs(cwd) {
+		return fieldError("process.cwd", "plan working directory", fmt.Sprintf("%q is not an absolute path", cwd), "")
+	}
+	b.add(workdir{cwd, b.in.CreateCwd, b.has(specs.MountNamespace)})
+	return nil
+}
+
+// workdir changes to the working directory.
+type workdir struct {
+	path   string
+	create bool
+	check  bool
+}
+
+func (s workdir) Info() Info {
+	return Info{
+		What: "change to directory " + s.path, Field: "process.cwd", Man: "chdir(2)",
+		Why: "then the kernel is asked where that is: a directory outside the root would show as unreachable (CVE-2024-21626)",
+	}
+}
+
+func (s workdir) Emit(e *emitter) {
+	if s.create {
+		mk, ok := e.NewLabel(), e.NewLabel()
+		e.Chdir(s.path).OnError(unix.ENOENT, mk)
+		e.Jump(ok)
+		e.Bind(mk)
+		at := ""
+		for _, name := range strings.Split(strings.Trim(path.Clean(s.path), "/"), "/") {
+			at += "/" + name
+			e.Mkdirat(program.CWD, at, 0o755).Ignore(unix.EEXIST)
+		}
+		e.Chdir(s.path)
+		e.Bind(ok)
+	} else {
+		e.Chdir(s.path)
+	}
+	if !s.check {
+		return
+	}
+	// getcwd answers "(unreachable)..." for a directory that no path from the root leads to.
+	buf := e.Buffer(unix.PathMax + 16)
+	good := e.NewLabel()
+	e.Call(program.SysGetcwd, buf.At(0), program.Num(unix.PathMax+16))
+	e.IfNot(e.Load32(buf, 0), int64(uint32('(')|uint32('u')<<8|uint32('n')<<16|uint32('r')<<24), good)
+	e.Fail(unix.EXDEV, "the working directory lies inside the root")
+	e.Bind(good)
+}
+func (s workdir) Shell() []string { return []string{"cd " + shellQuote(s.path)} }
+
+func (b *builder) searchExecutable() error {
+	if b.spec.Process.Args[0] == "" {
+		return fieldError("process.args[0]", "plan command", "it is empty", "")
+	}
+	b.add(search{name: b.spec.Process.Args[0], candidates: Candidates(b.spec.Process.Args[0], b.spec.Process.Env, b.spec.Process.Cwd)})
+	return nil
+}
+
+// defaultPath is searched when the environment has no PATH, as execvp(3) and the shells do.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Candidates lists the paths at which a command is looked for: itself when it holds a slash, else each
+// directory of PATH (execvp(3)).
+func Candidates(name string, env []string, cwd string) []string {
+	if strings.ContainsRune(name, '/') {
+		return []string{name}
+	}
+	search := defaultPath
+	for _, v := range env {
+		if p, ok := strings.CutPrefix(v, "PATH="); ok {
+			search = p
+		}
+	}
+	var out []string
+	for _, dir := range strings.Split(search, ":") {
+		if dir == "" {
+			dir = "."
+		}
+		out = append(out, path.Join(dir, name))
+	}
+	return out
+}
+
+// search settles the path of the command before the container is started, so that a missing one is reported
+// when the container is created.
+type search struct {
+	name       string
+	candidates []string
+}
+
+func (s search) Info() Info {
+	return Info{
+		What: "find " + s.name, Field: "process.args[0]", Man: "execvp(3)",
+		Why: "the directories of PATH are searched inside the container, with the rights of the command's user",
+	}
+}
+
+func (s search) Emit(e *emitter) {
+	e.exe = e.Set(e.String(s.candidates[0]))
+	found, denied := e.NewLabel(), e.NewLabel()
+	_ = denied
+	refused := e.Set(program.Num(0))
+	for _, c := range s.candidates {
+		next, no := e.NewLabel(), e.NewLabel()
+		p := e.String(c)
+		// Where a directory can be opened there is no program.
+		dir := e.NewLabel()
+		e.Call(program.SysOpenat, program.CWD, p, program.Named(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, "O_PATH|O_DIRECTORY|O_CLOEXEC"), program.Num(0)).
+			OnError(unix.ENOTDIR, dir).OnError(unix.ENOENT, next).OnError(unix.EACCES, no).OnError(unix.ELOOP, next)
+		if len(s.candidates) == 1 {
+			e.Fail(unix.EISDIR, c+" is a program")
+		}
+		e.Jump(next)
+		e.Bind(dir)
+		e.Executable(p).OnError(unix.EACCES, no).OnError(unix.ENOENT, next).OnError(unix.ENOTDIR, next)
+		e.SetTo(e.exe, p)
+		e.Jump(found)
+		e.Bind(no)
+		e.SetTo(refused, program.Num(1))
+		e.Bind(next)
+	}
+	e.Bind(denied)
+	none := e.NewLabel()
+	e.If(refused, 0, none)
+	e.Fail(unix.EACCES, s.name+" may be executed")
+	e.Bind(none)
+	e.Fail(unix.ENOENT, s.name+" is there")
+	e.Bind(found)
+}
+func (s search) Shell() []string { return nil }
+
+func (b *builder) dieWithParent() error {
+	if b.in.DieWithParent {
+		b.add(dieWithParent{})
+	}
+	return nil
+}
+
+// dieWithParent ties the life of the container to the process that watches over it. It comes after the change
+// of user, which would reset it.
+type dieWithParent struct{}
+
+func (s dieWithParent) Info() Info {
+	return Info{What: "die with the parent", Why: "when gcr is killed the kernel kills the container, so none is left behind unwatched", Man: "PR_SET_PDEATHSIG(2const)"}
+}
+
+func (s dieWithParent) Emit(e *emitter) {
+	e.Prctl(unix.PR_SET_PDEATHSIG, "PR_SET_PDEATHSIG", program.Named(uint64(unix.SIGKILL), "SIGKILL"))
+}
+func (s dieWithParent) Shell() []string { return nil }
+
+func (b *builder) ready() error {
+	b.add(ready{wait: b.in.Wait, closeFrom: b.plan.Sync() + 1})
+	return nil
+}
+
+// ready tells the host side that the container is set up.
+type ready struct {
+	wait      bool
+	closeFrom int
+}
+
+func (s ready) Info() Info {
+	if s.wait {
+		return Info{What: "report that the container is created, and wait for start", Why: "the OCI life cycle has two commands: create ends here, start lets the process go on", Man: "unix(7)"}
+	}
+	return Info{What: "report that the container is set up", Why: "the host side learns that all is well; were it gone, this would fail and the container would end", Man: "unix(7)"}
+}
+
+func (s ready) Emit(e *emitter) {
+	e.CloseFrom(s.closeFrom, false)
+	e.Send(program.Message{Kind: program.Ready})
+	if s.wait {
+		e.Program.Wait()
+	}
+}
+func (s ready) Shell() []string { return nil }
+
+func (b *builder) exec() error {
+	p := b.spec.Process
+	s := execCommand{args: p.Args, env: p.Env, first: b.plan.Sync()}
+	if b.in.Init {
+		b.add(initProcess{})
+	}
+	b.add(s)
+	return nil
+}
+
+// execCommand replaces the program by the user's command.
+type execCommand struct {
+	args, env []string
+	first     int
+}
+
+func (s execCommand) Info() Info {
+	return Info{
+		What: "run " + s.args[0], Field: "process.args", Man: "execve(2)",
+		Why: "the program replaces itself by the command, in the same process: all that was set up stays, and nothing of the runtime does",
+	}
+}
+
+func (s execCommand) Emit(e *emitter) {
+	e.CloseFrom(s.first, true)
+	e.UnblockSignals()
+	e.Execve(e.exe, s.args, s.env)
+}
+
+func (s execCommand) Shell() []string {
+	words := make([]string, 0, len(s.args)+len(s.env))
+	for _, v := range s.env {
+		words = append(words, shellQuote(v))
+	}
+	for _, a := range s.args {
+		words = append(words, shellQuote(a))
+	}
+	return []string{
+		"set -- env -i " + strings.Join(words, " "),
+		`if command -v setpriv >/dev/null && setpriv --help 2>&1 | grep -q bounding-set; then set -- setpriv ${IDS:-} ${CAPS:+--bounding-set "$CAPS"} ${NNP:-} "$@"`,
+		`elif [ -n "${CAPS:-}${IDS:-}${NNP:-}" ]; then echo "note: without setpriv(1) in the root filesystem the command keeps user, capabilities and privileges" >&2; fi`,
+		`exec "$@"`,
+	}
+}

@@ -1,0 +1,236 @@
+package plan
+
+import (
+	"gcr/internal/program"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Input is everything that a plan depends on.
+type Input struct {
+	// Spec is the configuration, config.json of the OCI runtime specification.
+	Spec *specs.Spec
+	// Root says what the root filesystem is made from.
+	Root Root
+	// StateDir is a directory of the host that belongs to this container alone (mode 0700). Root filesystems
+	// that are put together from others are mounted at its sub-directory "root", inside the container's own
+	// mount namespace.
+	StateDir string
+	// Host holds facts about the host.
+	Host Host
+	// Cgroup says where the container's cgroup is.
+	Cgroup Cgroup
+
+	// Files are generated files that mounts of the configuration have as their source, in StateDir.
+	Files []File
+
+	// Announce makes the first process tell its own process id, as it sees it.
+	Announce bool
+	// Narrate makes the program report the start of each step with its time.
+	Narrate bool
+	// Stops makes the program wait for a word before each step.
+	Stops bool
+	// Wait makes the program stop before the user's command until it is told to start it (OCI create).
+	Wait bool
+	// DieWithParent kills the first process when the thread that started it ends (PR_SET_PDEATHSIG).
+	DieWithParent bool
+	// Init puts a small init process before the user's command: it passes signals on and reaps orphans.
+	Init bool
+	// CreateCwd makes a working directory that does not exist instead of refusing it.
+	CreateCwd bool
+	// PreserveFDs is the number of descriptors from 3 on that the user's command inherits.
+	PreserveFDs int
+}
+
+// File is a small file that is written before the container starts.
+type File struct {
+	Name    string // in Input.StateDir
+	Content string
+}
+
+// Host holds the facts about the host that a plan depends on.
+type Host struct {
+	UID, GID int
+	// Capabilities is the bounding set of the caller; bit n stands for capability n.
+	Capabilities uint64
+	// LastCap is the highest capability that the kernel knows (/proc/sys/kernel/cap_last_cap).
+	LastCap int
+	// Keyring says whether the kernel has session keyrings (keyctl(2)).
+	Keyring bool
+}
+
+// Root says what the root filesystem is made from.
+type Root struct {
+	// Path is a directory that is the root filesystem, used as it is when Lower is empty.
+	Path string
+	// Lower lists the directories of an overlay, topmost first. What the container writes goes to Upper.
+	Lower []string
+	// Upper and Work are the directories of the overlay's writable layer; both empty stands for a tmpfs that
+	// vanishes with the container.
+	Upper, Work string
+	// Host lists what of the host's own root file system is shown, when the root is made of it.
+	Host []HostDir
+	// Links are symbolic links in the root of the host's file system, name to target.
+	Links map[string]string
+}
+
+// HostDir is a directory at the top of the host's file system.
+type HostDir struct {
+	Name string // without the leading slash
+	// Overlay says that an overlay can be laid over it. Where mounts below it are locked by a user namespace,
+	// the kernel refuses (overlayfs would show what they cover), and the directory is shown read-only.
+	Overlay bool
+}
+
+// Cgroup says where the container's cgroup is.
+type Cgroup struct {
+	// Version is 1 or 2; 0 stands for no cgroup of its own.
+	Version int
+	// Into says that clone3 puts the process into the cgroup (v2).
+	Into bool
+	// TaskFiles is the number of v1 hierarchies that the process joins by writing to "tasks".
+	TaskFiles int
+	// Mounts lists what a mount of type cgroup shows: for v1 one directory for each hierarchy, for v2 a single
+	// entry with an empty name.
+	Mounts []CgroupMount
+	// Writes says in words what is made and written, one a line; Shell does the same in a script.
+	Writes, Shell []string
+}
+
+// CgroupMount is one cgroup hierarchy as the container sees it.
+type CgroupMount struct {
+	Name string // directory below /sys/fs/cgroup, empty for v2
+	Path string // directory on the host
+}
+
+// Plan is what New makes of an Input.
+type Plan struct {
+	// CloneFlags are the namespaces that clone3 makes.
+	CloneFlags uint64
+	// Host is what the host side does, in order.
+	Host []HostStep
+	// Steps are what the first process does, in order.
+	Steps []Step
+	// Program is what the steps recorded; Call.Step is an index into Steps.
+	Program *program.Program
+	// FDs are the descriptors that the first process inherits beyond its standard streams.
+	FDs []FD
+	// UIDMap and GIDMap are the id maps of the new user namespace.
+	UIDMap, GIDMap []specs.LinuxIDMapping
+
+	in Input
+}
+
+// FD is a descriptor that the first process inherits.
+type FD struct {
+	Num  int
+	Kind FDKind
+	// Index counts among those of the same kind; Path is what to open for FDPath.
+	Index int
+	Path  string
+}
+
+// FDKind says what an inherited descriptor is.
+type FDKind int
+
+// The kinds of inherited descriptors.
+const (
+	FDSync      FDKind = iota // socket to the host side
+	FDTasks                   // v1 "tasks" file of hierarchy Index
+	FDNamespace               // the namespace at Path
+)
+
+// Sync is the number of the sync socket in the first process.
+func (p *Plan) Sync() int { return p.in.syncFD() }
+
+func (in *Input) syncFD() int { return 3 + in.PreserveFDs }
+
+// New plans the container. An error names the field of the configuration that is wrong.
+func New(in Input) (*Plan, error) {
+	p := &Plan{in: in}
+	b := &builder{in: &p.in, plan: p, spec: in.Spec}
+	if err := b.prepare(); err != nil {
+		return nil, err
+	}
+	for _, part := range order {
+		if err := part(b); err != nil {
+			return nil, err
+		}
+	}
+	p.Steps = b.steps
+	p.Host = b.hostSteps()
+	p.record()
+	if err := p.Program.Err(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// order is the life of a container from its first instruction to the user's command, in the sequence of the
+// OCI runtime specification (runtime.md, "Lifecycle"). Each part adds its steps to the list.
+var order = []func(*builder) error{
+	(*builder).closeStrangers,
+	(*builder).announce,
+	(*builder).joinCgroup,
+	(*builder).joinNamespaces,
+	(*builder).newSession,
+	(*builder).loopback,
+	(*builder).propagation,
+	(*builder).rootfs,
+	(*builder).mounts,
+	(*builder).devices,
+	(*builder).console,
+	(*builder).hostname,
+	(*builder).sysctls,
+	(*builder).oomScore,
+	(*builder).readonlyPaths,
+	(*builder).maskedPaths,
+	(*builder).readonlyRoot,
+	(*builder).pivot,
+	(*builder).scheduling,
+	(*builder).rlimits,
+	(*builder).umask,
+	(*builder).boundingSet,
+	(*builder).ids,
+	(*builder).cwd,
+	(*builder).capabilities,
+	(*builder).searchExecutable,
+	(*builder).dieWithParent,
+	(*builder).ready,
+	(*builder).noNewPrivs,
+	(*builder).seccomp,
+	(*builder).finalCapabilities,
+	(*builder).exec,
+}
+
+// builder collects the steps.
+type builder struct {
+	in    *Input
+	plan  *Plan
+	spec  *specs.Spec
+	steps []Step
+	ns    map[specs.LinuxNamespaceType]specs.LinuxNamespace
+}
+
+func (b *builder) add(s ...Step) { b.steps = append(b.steps, s...) }
+
+// record turns the steps into a program.
+func (p *Plan) record() {
+	p.Program = program.New(p.Sync())
+	e := &emitter{Program: p.Program, in: &p.in}
+	e.Mark(-1)
+	e.Umask(0) // what is made from here on has exactly the mode that it is made with
+	for i, s := range p.Steps {
+		e.Mark(i)
+		if p.in.Narrate || p.in.Stops {
+			e.SendTime(program.Message{Kind: program.AtStep, Arg: uint32(i)})
+		}
+		if p.in.Stops {
+			e.Program.Wait()
+		}
+		s.Emit(e)
+	}
+}
+
+// Stops reports whether the program waits for a word before each step.
+func (p *Plan) Stops() bool { return p.in.Stops }

@@ -1,0 +1,83 @@
+// Package procfs opens files of /proc through a handle that is known to be procfs.
+//
+// Writing an id map or reading a process's state by a path like /proc/42/uid_map trusts whatever is mounted on
+// /proc, and every component of the path. This package opens the root of procfs once, checks that it is one,
+// and resolves the rest below that descriptor without following a link or crossing a mount (the class of
+// CVE-2019-16884 and CVE-2025-52881):
+//
+//	err := procfs.Write(pid, "uid_map", "0 1000 1\n")
+package procfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// rootInode is the inode number of the root of every procfs instance (PROC_ROOT_INO, include/linux/proc_ns.h).
+const rootInode = 1
+
+var root = sync.OnceValues(func() (int, error) {
+	fd, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: "/proc", Err: err}
+	}
+	var fs unix.Statfs_t
+	var st unix.Stat_t
+	if err := errors.Join(unix.Fstatfs(fd, &fs), unix.Fstat(fd, &st)); err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("check /proc: %w", err)
+	}
+	if fs.Type != unix.PROC_SUPER_MAGIC || st.Ino != rootInode {
+		unix.Close(fd)
+		return -1, errors.New("check /proc: it is no procfs\n  mount one there: mount -t proc proc /proc")
+	}
+	return fd, nil
+})
+
+// Open opens a file below /proc/PID; name holds no symbolic links and flags are those of open(2).
+func Open(pid int, name string, flags int) (*os.File, error) {
+	return OpenPath(strconv.Itoa(pid)+"/"+name, flags)
+}
+
+// OpenPath opens a file below /proc.
+func OpenPath(name string, flags int) (*os.File, error) {
+	dir, err := root()
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.Openat2(dir, name, &unix.OpenHow{
+		Flags:   uint64(flags) | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_SYMLINKS,
+	})
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: "/proc/" + name, Err: err}
+	}
+	return os.NewFile(uintptr(fd), "/proc/"+name), nil
+}
+
+// Write writes data to a file of /proc/PID in a single write(2), as such files want it.
+func Write(pid int, name, data string) error {
+	f, err := Open(pid, name, unix.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteString(data)
+	return err
+}
+
+// Read reads a file of /proc whole; at most 1 MiB of it.
+func Read(name string) ([]byte, error) {
+	f, err := OpenPath(name, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, 1<<20))
+}
