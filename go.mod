@@ -3,6 +3,12 @@ module gcr
 go 1.25.0
 
 require (
+<<<<<<< HEAD
 	github.com/opencontainers/runtime-spec v1.3.0
 	golang.org/x/sys v0.40.0
+=======
+	github.com/opencontainers/runtime-spec v1.3.0 // indirect
+	github.com/spf13/pflag v1.0.10 // indirect
+	golang.org/x/sys v0.47.0 // indirect
+>>>>>>> engine
 )

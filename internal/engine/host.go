@@ -1,0 +1,64 @@
+package engine
+
+import (
+	"gcr/internal/account"
+	"gcr/internal/hostfacts"
+	"gcr/internal/rootfile"
+)
+
+// Host holds what Build knows about the caller and the machine. It is input, so that Build gives the same
+// result for the same Host anywhere; ReadHost fills one in for real.
+type Host struct {
+	// The caller.
+	UID, GID  uint32 // effective
+	Username  string // login name; empty when not known
+	Bounding  uint64 // capability sets, bit n for capability n
+	Effective uint64
+	Cwd       string
+	LookupEnv func(name string) (string, bool)
+	Rlimit    func(resource int) (soft, hard uint64, err error)
+
+	// Ids.
+	OwnUIDs, OwnGIDs []account.Range // that exist in gcr's own user namespace; read for root only
+	SubUIDs, SubGIDs []account.Range // of /etc/subuid and /etc/subgid; read for others only
+	HasNewIDMap      bool            // newuidmap and newgidmap are installed
+
+	// Terminal.
+	StdinTerminal, StdoutTerminal bool
+	Rows, Columns                 uint16
+
+	// The machine.
+	Hostname   string
+	Release    string // of the kernel
+	CPUs       int    // that gcr may run on
+	ResolvConf []byte // /etc/resolv.conf
+	Hosts      []byte // /etc/hosts
+	Thermal    []string
+	Files      Files // below the host's root; for a container without a mount namespace
+	Stat       func(path string) (hostfacts.File, error)
+	Devices    func(path string) ([]hostfacts.Device, error)
+	ReadFile   func(path string, max int64) ([]byte, error)
+
+	// Cgroups. ReadHost leaves these three to its caller, who knows the cgroup hierarchy.
+	CgroupWritable bool
+	CgroupReason   string // why not, in words
+	SwapLimit      bool   // memory+swap can be limited
+
+	// Random is what the container's id is made of.
+	Random [32]byte
+}
+
+// Files reads below one root directory; *rootfile.Root is one.
+type Files interface {
+	ReadFile(path string, max int64) ([]byte, error)
+	Stat(path string) (rootfile.Info, error)
+}
+
+// rootless tells whether gcr needs a user namespace to make the other ones: clone(2) wants CAP_SYS_ADMIN,
+// which also root inside some other container lacks.
+func (h *Host) rootless() bool {
+	return h.UID != 0 || !h.can(capSysAdmin)
+}
+
+// can tells whether gcr itself has a capability.
+func (h *Host) can(c capability) bool { return h.Effective>>c&1 != 0 }
