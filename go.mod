@@ -1,3 +1,9 @@
 module gcr
 
-go 1.25
+go 1.25.0
+
+require (
+	github.com/cilium/ebpf v0.21.0
+	github.com/opencontainers/runtime-spec v1.3.0
+	golang.org/x/sys v0.46.0
+)
