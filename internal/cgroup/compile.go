@@ -61,6 +61,7 @@ func Compile(h Host, cgroupsPath string, r *specs.LinuxResources, opts Options) 
 func compileUpdate(h Host, r *specs.LinuxResources, current map[string]string) (Plan, error) {
 	c := &compiler{h: h, update: true, current: current}
 	c.p.Version = h.Version
+	c.p.optional = h.User != 0 || h.UserNamespace
 	err := c.resources(r)
 	return c.p, err
 }

@@ -63,16 +63,6 @@ func (h Host) find(controller string) (Mount, bool) {
 	return Mount{}, false
 }
 
-// unified gives the v2 mount.
-func (h Host) unified() (Mount, bool) {
-	for _, m := range h.Mounts {
-		if m.Unified {
-			return m, true
-		}
-	}
-	return Mount{}, false
-}
-
 // Detect reads /proc/self/mountinfo and /proc/self/cgroup (cgroups(7), proc(5)) and looks where the
 // caller may create groups. The error says what to mount when there is no cgroup file system at all.
 func Detect() (Host, error) {
