@@ -19,7 +19,8 @@ func (g *Group) Delete(ctx context.Context) error {
 	defer cancel()
 	var errs []error
 	// The unified group first: it tells when it is empty, and the others are empty at the same time.
-	for _, d := range slices.Backward(g.dirs) {
+	first := func(a, b groupDir) int { return strings.Compare(a.key, b.key) }
+	for _, d := range slices.SortedFunc(slices.Values(g.dirs), first) {
 		if err := d.remove(ctx); err != nil {
 			errs = append(errs, err)
 		}

@@ -97,9 +97,9 @@ func (g *Group) inverse(w Write) ([]Write, error) {
 		return nil, nil // apply knows what to say
 	}
 	file := w.File
-	switch file {
-	case "devices.allow", "devices.deny":
-		return inverseDevices(w), nil
+	isDevices := file == "devices.allow" || file == "devices.deny"
+	if isDevices {
+		file = "devices.list"
 	}
 	old, err := readFile(d.dir, file)
 	if err != nil {
@@ -107,6 +107,9 @@ func (g *Group) inverse(w Write) ([]Write, error) {
 			return nil, nil // a file for writing only (memory.reclaim) or none at all: nothing to restore
 		}
 		return nil, &Error{Op: "read", Object: d.path + "/" + file, Field: w.Field, Cause: err}
+	}
+	if isDevices {
+		return inverseDevices(w, old), nil
 	}
 	w.Value = oldValue(file, old, w.Value)
 	return []Write{w}, nil
@@ -175,13 +178,40 @@ func invertControllers(old, value string) string {
 	return strings.Join(back, " ")
 }
 
-// inverseDevices undoes a line of devices.allow by devices.deny and the reverse. A change of the answer
-// for everything is undone as well, but exceptions from the old answer are not known any more.
-func inverseDevices(w Write) []Write {
-	if w.File == "devices.allow" {
-		w.File = "devices.deny"
-	} else {
-		w.File = "devices.allow"
+// inverseDevices undoes a line of devices.allow or devices.deny, given devices.list of before. (That does not
+// show exceptions of a group that allows everything, so these cannot be restored.)
+func inverseDevices(w Write, list string) []Write {
+	old := parseDeviceList(list)
+	r, ok := parseDevice(w.Value)
+	if !ok {
+		return nil
 	}
-	return []Write{w}
+	write := func(file string, r DeviceRule) Write {
+		w := w
+		w.File, w.Value = file, r.device()
+		return w
+	}
+	if r.Type == 'a' {
+		if old.allow {
+			return []Write{write("devices.allow", r)}
+		}
+		// Applied from the last to the first: deny all, then allow what was allowed.
+		var back []Write
+		for _, e := range old.exceptions {
+			back = append(back, write("devices.allow", e))
+		}
+		return append(back, write("devices.deny", r))
+	}
+	for _, e := range old.exceptions {
+		if e.Type == r.Type && e.Major == r.Major && e.Minor == r.Minor {
+			if w.File == "devices.deny" {
+				return []Write{write("devices.allow", e)}
+			}
+			r.Access &^= e.Access // what was there already stays
+		}
+	}
+	if w.File == "devices.deny" || r.Access == 0 {
+		return nil
+	}
+	return []Write{write("devices.deny", r)}
 }
