@@ -4,6 +4,7 @@ go 1.25.0
 
 require (
 <<<<<<< HEAD
+<<<<<<< HEAD
 	github.com/opencontainers/runtime-spec v1.3.0
 	golang.org/x/sys v0.40.0
 =======
@@ -11,4 +12,9 @@ require (
 	github.com/spf13/pflag v1.0.10 // indirect
 	golang.org/x/sys v0.47.0 // indirect
 >>>>>>> engine
+=======
+	github.com/cilium/ebpf v0.21.0
+	github.com/opencontainers/runtime-spec v1.3.0
+	golang.org/x/sys v0.46.0
+>>>>>>> cgroup
 )
