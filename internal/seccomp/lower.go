@@ -75,9 +75,6 @@ func lower(c *checked, a Arch) (*lowered, error) {
 	l := &lowered{arch: a, base: info.base, verdicts: make([]verdict, 0, len(c.rules)+4)}
 	numbers := &callNumbers[info.table]
 	for _, call := range c.named {
-		if _, _, ok := info.multiplexed(int(call)); ok {
-			continue // libseccomp knows these by a pseudo number below zero
-		}
 		if nr := numbers[call]; nr >= 0 {
 			l.last = max(l.last, uint32(nr))
 		}
@@ -93,39 +90,45 @@ func lower(c *checked, a Arch) (*lowered, error) {
 					conds = append(conds, k)
 				}
 			}
-			l.add(nr, alternative{i, r.act, conds})
+			if err := l.add(c, nr, alternative{i, r.act, conds}); err != nil {
+				return nil, err
+			}
 		}
 		if nr := numbers[r.call]; nr >= 0 {
-			l.add(uint32(nr), alternative{i, r.act, r.conds})
+			if err := l.add(c, uint32(nr), alternative{i, r.act, r.conds}); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for i := range l.verdicts {
-		if err := l.order(c, &l.verdicts[i]); err != nil {
-			return nil, err
-		}
+		l.order(&l.verdicts[i])
 	}
 	return l, nil
 }
 
 // add gives a call one more alternative. The first unconditional one ends the matter: it replaces what came before
 // and keeps out what follows.
-func (l *lowered) add(nr uint32, alt alternative) {
+func (l *lowered) add(c *checked, nr uint32, alt alternative) error {
 	v := l.find(nr)
 	fresh := v == nil
 	if fresh {
 		v = l.at(nr)
 	}
 	if !fresh && v.alternatives == nil {
-		return
+		return nil
 	}
 	if len(alt.conds) > 0 {
 		alt.conds = l.simplify(alt.conds)
 	}
 	if len(alt.conds) == 0 {
 		v.always, v.alternatives = alt, nil
-		return
+		return nil
+	}
+	if err := c.contradicts(v.alternatives, alt); err != nil {
+		return err
 	}
 	v.alternatives = append(v.alternatives, alt)
+	return nil
 }
 
 // simplify leaves out conditions that always hold, and cuts the values to the width of the architecture's

@@ -2,30 +2,35 @@ package seccomp
 
 import "fmt"
 
-// order brings the alternatives of a call into the order in which they are tried, and refuses those that
-// contradict each other.
+// contradicts returns an error when a new alternative decides differently under conditions that an earlier one
+// needs, wholly or in part: then neither order would do what both say. (The other way round, a longer rule after a
+// shorter one, is merely never reached.)
+func (c *checked) contradicts(earlier []alternative, n alternative) error {
+	for _, x := range earlier {
+		if x.act != n.act && isPrefix(n.conds, x.conds) {
+			return fmt.Errorf("compile seccomp profile (syscalls[%d]): under these conditions %s gets %s, but syscalls[%d] already says %s; remove one of the two",
+				c.rules[n.rule].entry, callNames[c.rules[n.rule].call], n.act, c.rules[x.rule].entry, x.act)
+		}
+	}
+	return nil
+}
+
+// order brings the alternatives of a call into the order in which they are tried.
 //
 // When all have the same action the order means nothing. When they differ, libseccomp's order holds, whatever the
 // order in the profile: conditions on a later argument come first; then (not) equal before less before greater;
 // then the tighter value. A rule whose conditions are the first conditions of a longer rule comes before it.
-func (l *lowered) order(c *checked, v *verdict) error {
+func (l *lowered) order(v *verdict) {
 	mixed := false
 	for i := range v.alternatives {
 		mixed = mixed || v.alternatives[i].act != v.alternatives[0].act
 	}
 	if !mixed {
-		return nil
+		return
 	}
 	wide := archs[l.arch].wide
 	sorted := make([]alternative, 0, len(v.alternatives))
 	for _, n := range v.alternatives {
-		for _, x := range sorted {
-			if x.act != n.act && isPrefix(n.conds, x.conds) {
-				a, b := c.rules[x.rule].entry, c.rules[n.rule].entry
-				return fmt.Errorf("compile seccomp profile (syscalls[%d]): %s already gets %s from syscalls[%d] when these conditions hold, and %s here; remove one of the two",
-					b, callNames[c.rules[n.rule].call], x.act, a, n.act)
-			}
-		}
 		at := len(sorted)
 		for i, x := range sorted {
 			if comesBefore(n.conds, x.conds, wide) {
@@ -38,7 +43,6 @@ func (l *lowered) order(c *checked, v *verdict) error {
 		sorted[at] = n
 	}
 	v.alternatives = sorted
-	return nil
 }
 
 // isPrefix says whether every condition of a is, in order, also a condition of b.
