@@ -34,7 +34,7 @@ func sealedImage(image []byte) (*os.File, error) {
 
 func explainMemfd(err error) error {
 	if errors.Is(err, unix.EACCES) {
-		return fmt.Errorf("%w\n  the sysctl vm.memfd_noexec forbids executable memory files: set it to 0 or 1", err)
+		return fmt.Errorf("%w; the sysctl vm.memfd_noexec forbids executable memory files: set it to 0 or 1", err)
 	}
 	return err
 }

@@ -30,10 +30,8 @@ import (
 type Options struct {
 	// Stdio become descriptors 0, 1 and 2 of the container, unless it has a terminal.
 	Stdio [3]*os.File
-	// CgroupFD is the v2 directory to start in, used when the plan has CLONE_INTO_CGROUP.
-	CgroupFD int
-	// Tasks are the v1 "tasks" files, one for each of the plan's FDTasks descriptors.
-	Tasks []*os.File
+	// MakeCgroup makes the container's cgroup when the plan has one.
+	MakeCgroup func() (Cgroup, error)
 	// Input is what the plan was made from.
 	Host  plan.Host
 	State string
@@ -50,6 +48,14 @@ type Options struct {
 	OnConsole func(master *os.File) error
 	// Compile is given to program.Compile.
 	Compile []program.Option
+}
+
+// Cgroup is what launch needs of a container's cgroup; *cgroup.Group is one.
+type Cgroup interface {
+	// CgroupFD is the v2 directory to start in, used when the plan has CLONE_INTO_CGROUP.
+	CgroupFD() int
+	// TaskFiles are the v1 "tasks" files, one for each of the plan's FDTasks descriptors; launch closes them.
+	TaskFiles() ([]*os.File, error)
 }
 
 // Process is a container's first process.
@@ -89,6 +95,8 @@ type starter struct {
 	pidfd *os.File
 	open  []*os.File
 	waits *byte
+	into  int // descriptor of the v2 cgroup
+	tasks []*os.File
 }
 
 func (s *starter) close() {
@@ -113,7 +121,7 @@ func (s *starter) do(h plan.HostStep) error {
 	case plan.MakeStateDir:
 		return s.makeState()
 	case plan.MakeCgroup:
-		return nil // done by the caller, who owns the cgroup
+		return s.makeCgroup()
 	case plan.MakeImage:
 		image, err := s.plan.Program.Compile(program.Native, s.o.Compile...)
 		if err != nil {
@@ -138,6 +146,17 @@ func (s *starter) do(h plan.HostStep) error {
 		return s.listen()
 	}
 	return fmt.Errorf("run plan: there is no action %d", h.Action)
+}
+
+func (s *starter) makeCgroup() error {
+	g, err := s.o.MakeCgroup()
+	if err != nil {
+		return err
+	}
+	s.into = g.CgroupFD()
+	s.tasks, err = g.TaskFiles()
+	s.open = append(s.open, s.tasks...)
+	return err
 }
 
 func (s *starter) makeState() error {
@@ -171,7 +190,7 @@ func (s *starter) clone() error {
 		case plan.FDSync:
 			moves = append(moves, move{int(s.guest.Fd()), fd.Num})
 		case plan.FDTasks:
-			moves = append(moves, move{int(s.o.Tasks[fd.Index].Fd()), fd.Num})
+			moves = append(moves, move{int(s.tasks[fd.Index].Fd()), fd.Num})
 		case plan.FDNamespace:
 			f, err := os.Open(fd.Path)
 			if err != nil {
@@ -222,7 +241,7 @@ func (s *starter) clone() error {
 		calls = append(calls, clone.Read(s.plan.Sync(), s.waits), clone.Setresgid(0), clone.Setresuid(0))
 	}
 	run, refs := clone.ExecImage(image, "gcr")
-	child, err := clone.Start(clone.Attr{Flags: s.plan.CloneFlags, Cgroup: s.o.CgroupFD, Calls: append(calls, run), Keep: append(keep, refs...)})
+	child, err := clone.Start(clone.Attr{Flags: s.plan.CloneFlags, Cgroup: s.into, Calls: append(calls, run), Keep: append(keep, refs...)})
 	runtime.KeepAlive(s)
 	if err != nil {
 		return cloneError(err, s.plan.CloneFlags)
@@ -284,6 +303,11 @@ func (s *starter) listen() error {
 		case program.Console:
 			if fd < 0 {
 				return errors.New("receive the container's terminal: no descriptor came with the message")
+			}
+			// Non-blocking, so that a reader of it can be stopped.
+			if err := unix.SetNonblock(fd, true); err != nil {
+				unix.Close(fd)
+				return fmt.Errorf("receive the container's terminal: %w", err)
 			}
 			if s.o.OnConsole == nil {
 				unix.Close(fd)

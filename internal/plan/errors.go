@@ -14,7 +14,7 @@ type Error struct {
 	Call  string // the system call that failed, as the listing shows it
 }
 
-// Error reads "what (field): cause", and the hint on a line of its own.
+// Error is one line: "what (field): cause; hint".
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.What)
@@ -23,7 +23,7 @@ func (e *Error) Error() string {
 	}
 	b.WriteString(": " + e.Cause.Error())
 	if e.Hint != "" {
-		b.WriteString("\n  " + e.Hint)
+		b.WriteString("; " + e.Hint)
 	}
 	return b.String()
 }

@@ -208,6 +208,9 @@ func (s hostRoot) Emit(e *emitter) {
 		}
 		e.Mkdirat(root, d.Name, mode)
 	}
+	if s.userNS {
+		e.Mkdirat(root, "root", 0o700)
+	}
 	for _, d := range s.dirs {
 		e.Mkdirat(root, d.Name, 0o755)
 		if d.Overlay {
@@ -244,6 +247,9 @@ func (s hostRoot) Shell() []string {
 		"ROOT=" + shellQuote(target),
 		`mkdir "$ROOT"/proc "$ROOT"/sys "$ROOT"/dev "$ROOT"/run`,
 		`mkdir -m 1777 "$ROOT"/tmp`,
+	}
+	if s.userNS {
+		lines = append(lines, `mkdir -m 700 "$ROOT"/root`)
 	}
 	for _, d := range s.dirs {
 		n := shellQuote(d.Name)

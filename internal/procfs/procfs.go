@@ -35,7 +35,7 @@ var root = sync.OnceValues(func() (int, error) {
 	}
 	if fs.Type != unix.PROC_SUPER_MAGIC || st.Ino != rootInode {
 		unix.Close(fd)
-		return -1, errors.New("check /proc: it is no procfs\n  mount one there: mount -t proc proc /proc")
+		return -1, errors.New("check /proc: it is no procfs; mount one there: mount -t proc proc /proc")
 	}
 	return fd, nil
 })
