@@ -39,6 +39,13 @@ func (f fakeFiles) Stat(path string) (rootfile.Info, error) {
 	return rootfile.Info{}, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 }
 
+func bounding(set uint64) func(int) bool { return func(n int) bool { return set>>n&1 != 0 } }
+
+func ownRange(count uint32) func() (uids, gids []account.Range) {
+	r := []account.Range{{Start: 0, Count: count}}
+	return func() (uids, gids []account.Range) { return r, r }
+}
+
 // rootHost is a machine on which root runs gcr.
 func rootHost() *Host {
 	host := map[string]hostfacts.File{
@@ -54,7 +61,7 @@ func rootHost() *Host {
 	}
 	env := map[string]string{"LANG": "C.UTF-8", "EMPTY": ""}
 	h := &Host{
-		Username: "root", Bounding: allCapabilities, Effective: allCapabilities,
+		Username: "root", Effective: allCapabilities, InBounding: bounding(allCapabilities),
 		Cwd: "/home/me/work",
 		LookupEnv: func(name string) (string, bool) {
 			v, ok := env[name]
@@ -66,10 +73,9 @@ func rootHost() *Host {
 			}
 			return 1024, 4096, nil
 		},
-		OwnUIDs: []account.Range{{Start: 0, Count: 4294967295}}, OwnGIDs: []account.Range{{Start: 0, Count: 4294967295}},
+		OwnIDs:   ownRange(4294967295),
 		Hostname: "laptop", Release: "6.8.0", CPUs: 4,
 		ResolvConf:     []byte("# by NetworkManager\ndomain example.org\nnameserver 127.0.0.53\nnameserver 192.0.2.1\noptions edns0 trust-ad\n"),
-		Hosts:          []byte("127.0.0.1 localhost\n127.0.1.1 laptop"),
 		Files:          fakeFiles{"/etc/passwd": "root:x:0:0::/root:/bin/bash\nme:x:1000:1000::/home/me:/bin/zsh\n", "/bin/bash*": "", "/bin/sh*": ""},
 		CgroupWritable: true, SwapLimit: true,
 	}
@@ -96,6 +102,8 @@ func rootHost() *Host {
 	}
 	h.ReadFile = func(path string, _ int64) ([]byte, error) {
 		switch path {
+		case "/etc/hosts":
+			return []byte("127.0.0.1 localhost\n127.0.1.1 laptop"), nil
 		case "/home/me/work/env.list":
 			return []byte("# settings\nFROM_FILE=a b\nLANG\nNOT_SET_ANYWHERE\nBOTH=file\n"), nil
 		case "/home/me/work/bad.list":
@@ -114,7 +122,6 @@ func userHost() *Host {
 	h := rootHost()
 	h.UID, h.GID, h.Username = 1000, 1000, "me"
 	h.Effective = 0
-	h.OwnUIDs, h.OwnGIDs = nil, nil
 	h.SubUIDs = []account.Range{{Start: 100000, Count: 65536}}
 	h.SubGIDs = []account.Range{{Start: 100000, Count: 65536}}
 	h.HasNewIDMap = true
@@ -208,15 +215,15 @@ var goldenCases = []struct {
 	{"user-new-privileges", "--security-opt no-new-privileges=false ubuntu sudo id", userHost(), ubuntu()},
 	{"nested-root", "ubuntu id", func() *Host {
 		h := rootHost()
-		h.Bounding, h.Effective = defaultCapabilities, defaultCapabilities
-		h.OwnUIDs, h.OwnGIDs = []account.Range{{Start: 0, Count: 65536}}, []account.Range{{Start: 0, Count: 65536}}
+		h.InBounding, h.Effective = bounding(defaultCapabilities), defaultCapabilities
+		h.OwnIDs = ownRange(65536)
 		h.CgroupWritable, h.CgroupReason = false, "read-only"
 		return h
 	}(), ubuntu()},
 	{"root-userns", "--userns private ubuntu id", rootHost(), ubuntu()},
 	{"root-limited-bounding", "ubuntu id", func() *Host {
 		h := rootHost()
-		h.Bounding &^= 1<<capSysAdmin | 1 | 1<<27
+		h.InBounding = bounding(allCapabilities &^ (1<<capSysAdmin | 1 | 1<<27))
 		return h
 	}(), ubuntu()},
 	{"ns-none", "--ns= ubuntu bash", rootHost(), ubuntu()},

@@ -33,8 +33,9 @@ func TestReadHost(t *testing.T) {
 	if h.Hostname != name || h.Cwd != cwd || !bytes.Equal(h.ResolvConf, resolv) || h.CPUs != runtime.NumCPU() || h.Release == "" {
 		t.Errorf("%+v", h)
 	}
-	if h.UID == 0 && (len(h.OwnUIDs) == 0 || h.OwnUIDs[0].Start != 0) {
-		t.Errorf("own ids %v", h.OwnUIDs)
+	uids, gids := h.OwnIDs()
+	if len(uids) == 0 || len(gids) == 0 {
+		t.Errorf("own ids %v, %v", uids, gids)
 	}
 	other, err := ReadHost()
 	if err != nil {

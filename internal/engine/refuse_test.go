@@ -325,7 +325,7 @@ func TestRefusesBrokenRootfs(t *testing.T) {
 
 func TestCapAddBeyondOwnBoundingSet(t *testing.T) {
 	h := rootHost()
-	h.Bounding &^= 1 << capSysResource
+	h.InBounding = bounding(allCapabilities &^ (1 << capSysResource))
 	if _, err := build(t, "--cap-add SYS_RESOURCE ubuntu id", h, ubuntu()); err == nil || !strings.Contains(err.Error(), "add CAP_SYS_RESOURCE (--cap-add): gcr itself may not have it") {
 		t.Errorf("%v", err)
 	}
