@@ -90,7 +90,7 @@ func TestSwitchesAndLists(t *testing.T) {
 	}
 }
 
-// Each flag of the issue is there, and its help has a word for its value.
+// Each flag that gcr promises is there, and its help has a word for its value.
 func TestFlagsAreThere(t *testing.T) {
 	var o Options
 	fs := pflag.NewFlagSet("run", pflag.ContinueOnError)

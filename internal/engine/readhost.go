@@ -71,7 +71,7 @@ func ReadHost() (*Host, error) {
 func (h *Host) readSubIDs() {
 	path, _ := h.LookupEnv("PATH")
 	h.HasNewIDMap = onPath("newuidmap", path) && onPath("newgidmap", path)
-	if passwd, err := readBounded("/etc/passwd", maxHostFile); err == nil {
+	if passwd, err := h.ReadFile("/etc/passwd", maxHostFile); err == nil {
 		if u, found, _ := account.UserByID(h.UID, passwd); found {
 			h.Username = u.Name
 		}
@@ -81,10 +81,10 @@ func (h *Host) readSubIDs() {
 		// asks the service itself.
 		h.Username, _ = h.LookupEnv("USER")
 	}
-	if data, err := readBounded("/etc/subuid", maxHostFile); err == nil {
+	if data, err := h.ReadFile("/etc/subuid", maxHostFile); err == nil {
 		h.SubUIDs = account.SubIDs(h.Username, h.UID, data)
 	}
-	if data, err := readBounded("/etc/subgid", maxHostFile); err == nil {
+	if data, err := h.ReadFile("/etc/subgid", maxHostFile); err == nil {
 		h.SubGIDs = account.SubIDs(h.Username, h.UID, data)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strconv"
 	"strings"
@@ -76,6 +77,51 @@ func TestBuildHere(t *testing.T) {
 	}
 	if _, err := json.Marshal(c.Place("/run/x")); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestReadSubIDs(t *testing.T) {
+	dir := t.TempDir()
+	os.WriteFile(filepath.Join(dir, "newuidmap"), nil, 0o755)
+	for _, c := range []struct {
+		name   string
+		uid    uint32
+		files  fakeFiles
+		env    map[string]string
+		user   string
+		uids   []account.Range
+		gids   []account.Range
+		gidmap bool
+	}{
+		{
+			"by name", 1000, fakeFiles{"/etc/passwd": "me:x:1000:1000::/:/bin/sh\n", "/etc/subuid": "me:1:2\nyou:3:4\n", "/etc/subgid": "1000:5:6\n"},
+			nil, "me", []account.Range{{Start: 1, Count: 2}}, []account.Range{{Start: 5, Count: 6}}, true,
+		},
+		{"no files", 1000, fakeFiles{}, nil, "", nil, nil, true},
+		{
+			"of a directory service", 77000, fakeFiles{"/etc/passwd": "me:x:1000:1000::/:/bin/sh\n", "/etc/subuid": "ldap:1:2\n", "/etc/subgid": ""},
+			map[string]string{"USER": "ldap"}, "ldap", []account.Range{{Start: 1, Count: 2}}, nil, false,
+		},
+	} {
+		os.Remove(filepath.Join(dir, "newgidmap"))
+		if c.gidmap {
+			os.WriteFile(filepath.Join(dir, "newgidmap"), nil, 0o755)
+		}
+		h := &Host{UID: c.uid, LookupEnv: func(name string) (string, bool) {
+			if name == "PATH" {
+				return dir, true
+			}
+			v, ok := c.env[name]
+			return v, ok
+		}, ReadFile: c.files.ReadFile}
+		h.readSubIDs()
+		if h.Username != c.user || !reflect.DeepEqual(h.SubUIDs, c.uids) || !reflect.DeepEqual(h.SubGIDs, c.gids) {
+			t.Errorf("%s: %q %v %v", c.name, h.Username, h.SubUIDs, h.SubGIDs)
+		}
+		// The host's own tools are found as well.
+		if want := c.gidmap || onPath("newgidmap", ""); h.HasNewIDMap != want {
+			t.Errorf("%s: tools found: %v", c.name, h.HasNewIDMap)
+		}
 	}
 }
 
