@@ -94,13 +94,21 @@ func TestReadSubIDs(t *testing.T) {
 		gidmap bool
 	}{
 		{
-			"by name", 1000, fakeFiles{"/etc/passwd": "me:x:1000:1000::/:/bin/sh\n", "/etc/subuid": "me:1:2\nyou:3:4\n", "/etc/subgid": "1000:5:6\n"},
-			nil, "me", []account.Range{{Start: 1, Count: 2}}, []account.Range{{Start: 5, Count: 6}}, true,
+			"by name", 1000,
+			fakeFiles{"/etc/passwd": "me:x:1000:1000::/:/bin/sh\n", "/etc/subuid": "me:1:2\nyou:3:4\n", "/etc/subgid": "1000:5:6\n"},
+			nil, "me",
+			[]account.Range{{Start: 1, Count: 2}},
+			[]account.Range{{Start: 5, Count: 6}},
+			true,
 		},
 		{"no files", 1000, fakeFiles{}, nil, "", nil, nil, true},
 		{
-			"of a directory service", 77000, fakeFiles{"/etc/passwd": "me:x:1000:1000::/:/bin/sh\n", "/etc/subuid": "ldap:1:2\n", "/etc/subgid": ""},
-			map[string]string{"USER": "ldap"}, "ldap", []account.Range{{Start: 1, Count: 2}}, nil, false,
+			"of a directory service", 77000,
+			fakeFiles{"/etc/passwd": "me:x:1000:1000::/:/bin/sh\n", "/etc/subuid": "ldap:1:2\n", "/etc/subgid": ""},
+			map[string]string{"USER": "ldap"},
+			"ldap",
+			[]account.Range{{Start: 1, Count: 2}},
+			nil, false,
 		},
 	} {
 		os.Remove(filepath.Join(dir, "newgidmap"))
