@@ -36,8 +36,8 @@ const defaultLimit = 4 * time.Minute
 // package's directory, as under "go test". GCR_VM_PLACE names the place.
 var suites = []suite{
 	{Package: "test/vm/guestcheck", At: all},
-	//{Package: "test/scripts", At: []string{"host", "v2", "systemd", "rootless", "login", "v1"}, Files: []string{"cgroups.sh"}},
-	//{Package: "test/vm"}, // the bench itself: pure
+	{Package: "test/scripts", At: []string{"host", "v2", "user", "systemd", "rootless", "login", "v1", "hybrid"}, Files: []string{"cgroups.sh"}},
+	{Package: "test/vm"}, // the bench itself: pure
 	{Package: "internal/...", At: []string{"host", "v2", "systemd", "rootless", "arm64"}},
 }
 

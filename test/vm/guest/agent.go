@@ -38,9 +38,11 @@ func agent() error {
 	if out, err := exec.Command("modprobe", "-a", "overlay", "tun", "fuse", "loop").CombinedOutput(); err != nil {
 		return fmt.Errorf("modprobe: %w: %s", err, out)
 	}
-	// What the rule files of a device manager would set: anyone may make a tunnel in a namespace of theirs.
-	if err := os.Chmod("/dev/net/tun", 0o666); err != nil {
-		return err
+	// What the rules of a device manager would set: these check their users' rights themselves.
+	for _, dev := range []string{"/dev/net/tun", "/dev/fuse"} {
+		if err := os.Chmod(dev, 0o666); err != nil {
+			return err
+		}
 	}
 	say := &sender{enc: json.NewEncoder(port)}
 	say.event(wire.Event{Started: true})
