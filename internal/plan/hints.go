@@ -85,7 +85,7 @@ func (s search) hint(errno unix.Errno, in *Input) string {
 	case unix.EACCES:
 		return "the file is there but its mode, or the mode of a directory above it, does not let user " + fmt.Sprint(in.Spec.Process.User.UID) + " execute it"
 	case unix.EISDIR:
-		return "this is a directory"
+		return "name a program in it"
 	}
 	return ""
 }
