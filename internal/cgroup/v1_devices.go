@@ -3,6 +3,7 @@ package cgroup
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -43,7 +44,7 @@ func deviceStateOf(rules []DeviceRule) (deviceState, error) {
 		}
 		for _, e := range s.exceptions {
 			if e.Type == r.Type && overlap(e.Major, r.Major) && overlap(e.Minor, r.Minor) && e.Access&r.Access != 0 {
-				return s, invalid(resourcesField+"devices", strings.TrimSpace(r.String()),
+				return s, invalid(resourcesField+"devices", strconv.Quote(r.String()),
 					fmt.Sprintf("cgroup v1 cannot carve it out of the earlier %q", e.String()), "name the devices one by one, or use cgroup v2")
 			}
 		}
