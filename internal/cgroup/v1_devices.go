@@ -52,6 +52,20 @@ func deviceStateOf(rules []DeviceRule) (deviceState, error) {
 	return s, nil
 }
 
+// AllowedDevices gives what a container with these rules may use, default devices included, as a plain list
+// without denials; all tells that it may use everything. Rules that have no such form are an error.
+func AllowedDevices(devices []specs.LinuxDeviceCgroup) (list []DeviceRule, all bool, err error) {
+	rules, err := deviceRules(devices)
+	if err != nil {
+		return nil, false, err
+	}
+	s, err := deviceStateOf(rules)
+	if err != nil || s.allow {
+		return nil, s.allow, err
+	}
+	return s.exceptions, false, nil
+}
+
 func overlap(a, b int64) bool { return a == wildcard || b == wildcard || a == b }
 
 // devicesV1 makes the writes for devices.allow and devices.deny.
