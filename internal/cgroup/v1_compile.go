@@ -3,6 +3,8 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -48,8 +50,8 @@ func (c *compiler) resourcesV1(r *specs.LinuxResources) error {
 			return err
 		}
 	}
-	for key := range r.Unified {
-		return invalid(resourcesField+"unified", key, "this host has cgroup v1", "the unified map needs cgroup v2; use the other fields of linux.resources")
+	if len(r.Unified) > 0 {
+		return invalid(resourcesField+"unified", slices.Min(slices.Collect(maps.Keys(r.Unified))), "this host has cgroup v1", "the unified map needs cgroup v2; use the other fields of linux.resources")
 	}
 	return nil
 }

@@ -61,7 +61,8 @@ func (f *DeviceFilter) attach(group *os.File) error {
 func (f *DeviceFilter) load() (int, error) {
 	var code bytes.Buffer
 	insns := f.Instructions()
-	if err := insns.Marshal(&code, binary.NativeEndian); err != nil {
+	// GCR emits code for amd64 and arm64 only, both little-endian.
+	if err := insns.Marshal(&code, binary.LittleEndian); err != nil {
 		return -1, err
 	}
 	license := []byte("Apache-2.0\x00")
