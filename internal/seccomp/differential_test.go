@@ -211,7 +211,7 @@ func agreedNames(t testing.TB, r *reference) (names, differ []string) {
 		for _, a := range list {
 			theirs := r.resolve(t, a, name)
 			nr, ok := Number(a, name)
-			_, _, mux := archs[a].multiplexed(i)
+			_, _, mux := archs[a].multiplexed(int32(i))
 			switch {
 			case theirs >= 0:
 				some = true

@@ -97,7 +97,7 @@ func plain(t testing.TB, p *specs.LinuxSeccomp, a Arch, nr uint32, args [6]uint6
 						return []action{act}
 					}
 				}
-				if n, selector, ok := info.multiplexed(callIndex(name)); ok && n == nr {
+				if n, selector, ok := info.multiplexed(int32(callIndex(name))); ok && n == nr {
 					with := []specs.LinuxSeccompArg{{Index: 0, Op: specs.OpEqualTo, Value: uint64(selector)}}
 					for _, c := range conds {
 						if c.Index != 0 {

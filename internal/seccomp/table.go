@@ -101,7 +101,7 @@ func distance(a, b string) int {
 
 // multiplexed says through which multiplexing call of the architecture a call (index in callNames) can also be
 // made, and with which first argument: socketcall(2) numbers its calls from 1, ipc(2) likewise.
-func (i *archInfo) multiplexed(call int) (nr, selector uint32, ok bool) {
+func (i *archInfo) multiplexed(call int32) (nr, selector uint32, ok bool) {
 	const ipcOffset = 100 // as gen writes it
 	switch m := uint32(callMux[call]); {
 	case m == 0 || i.socketcall == 0:
