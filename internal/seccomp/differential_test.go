@@ -71,9 +71,8 @@ func numbersToTry(a Arch) []uint32 {
 	for nr := base; nr < base+520; nr++ {
 		out = append(out, nr)
 	}
-	for _, nr := range []uint32{0, 1, 2, 500, 1023, 1024, 1025, 4000, 0x0f0000, 0x0f0001, 0x0f0005, 0x0f0006, 0x0f0007, x32Bit - 1, x32Bit, x32Bit + 1023, x32Bit + 1024, 1<<31 - 1, 1 << 31, 3<<30 - 1, 3 << 30, 3<<30 + 5, ^uint32(0) - 1, ^uint32(0)} {
-		out = append(out, nr)
-	}
+	out = append(out, 0, 1, 2, 500, 1023, 1024, 1025, 4000, 0x0f0000, 0x0f0001, 0x0f0005, 0x0f0006, 0x0f0007,
+		x32Bit-1, x32Bit, x32Bit+1023, x32Bit+1024, 1<<31-1, 1<<31, 3<<30-1, 3<<30, 3<<30+5, ^uint32(0)-1, ^uint32(0))
 	slices.Sort(out)
 	return slices.Compact(out)
 }

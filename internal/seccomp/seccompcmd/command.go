@@ -49,7 +49,7 @@ func explain() *cobra.Command {
 
 PROFILE is a file in Docker's format or in the OCI's, - for standard input, or the word default for the profile of
 containers that bring none. SYSCALL is a name or a number. ARGUMENTs are numbers (decimal, 0x hexadecimal, 0 octal,
-or negative); arguments that are not given are 0. Without SYSCALL the whole filter is listed.`,
+or negative, after a --); arguments that are not given are 0. Without SYSCALL the whole filter is listed.`,
 		Example: `  gcr seccomp explain default socket 38
   gcr seccomp explain default clone 0x10000000 --cap CAP_SYS_ADMIN
   gcr seccomp explain my.json mkdirat --arch SCMP_ARCH_AARCH64
