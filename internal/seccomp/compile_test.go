@@ -124,7 +124,7 @@ func TestLongJumps(t *testing.T) {
 		for i := range uint64(62) {
 			args := [6]uint64{i<<32 + 8, i<<32 + 9, i<<32 + 10, i<<32 + 8, i<<32 + 9, i<<32 + 10}
 			d := newData(ArchAMD64, nr, args)
-			if got, want := m.run(t, &d), plain(t, p, ArchAMD64, nr, args); !slices.Contains(want, got) {
+			if got, want := m.run(t, &d), plainNative(t, p, ArchAMD64, ArchAMD64, nr, args); !slices.Contains(want, got) {
 				t.Fatalf("%d %#x: %v, want %v", nr, args, got, want)
 			}
 			if nr != 0 {

@@ -56,6 +56,7 @@ func (x *Explanation) reason(c *checked, call Call) action {
 			a = ArchX32
 		}
 	}
+	call.Arch = a // decides how wide the arguments are
 	listed := func(a Arch) bool {
 		for _, l := range c.archs {
 			if l == a {

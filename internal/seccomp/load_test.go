@@ -1,8 +1,7 @@
 package seccomp
 
 import (
-	"os"
-	"path/filepath"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"strings"
@@ -98,58 +97,64 @@ func TestParseKernel(t *testing.T) {
 	}
 }
 
-func addSeeds(f *testing.F) {
-	files, err := filepath.Glob("testdata/profiles/*.json")
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, name := range append(files, "default.json") {
-		raw, err := os.ReadFile(name)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(raw, uint8(ArchAMD64), uint32(41), uint64(38), uint64(1))
-	}
-	f.Add([]byte(conditional), uint8(ArchARM64), uint32(0), uint64(0), uint64(0))
-}
-
-// FuzzProfile reads and compiles anything. What compiles must be a program that the kernel's rules allow, decides
-// every call, and decides it as its rules say.
+// FuzzProfile reads and compiles anything.
 func FuzzProfile(f *testing.F) {
-	addSeeds(f)
+	// Seeds are in testdata/fuzz; long ones slow the fuzzer down.
+	f.Add([]byte(conditional), uint8(ArchARM64), uint32(0), uint64(0), uint64(0))
 	f.Fuzz(func(t *testing.T, raw []byte, arch uint8, nr uint32, a0, a1 uint64) {
 		native := Arch(arch % uint8(archEnd))
 		p, err := Load(raw, Host{Arch: native, Kernel: Kernel{6, 1}})
 		if err != nil {
 			return
 		}
-		filter, err := Compile(p, native)
-		if err != nil {
-			return
-		}
-		if n := len(filter.Program); n == 0 || n > maxProgram {
-			t.Fatalf("%d instructions", n)
-		}
-		m := newMachine(t, filter.Program)
-		if s := Listing(filter.Program); strings.Contains(s, "code 0x") {
-			t.Errorf("an instruction without a name in\n%s", s)
-		}
-		for a := ArchX86; a < archEnd; a++ {
-			call := Call{a, nr, [6]uint64{a0, a1, a0, a1, a0, a1}}
-			if archs[a].big != archs[native].big {
-				continue
-			}
-			x, err := Explain(p, native, call)
-			if err != nil {
-				t.Fatalf("%+v: %v", call, err)
-			}
-			d := newData(a, nr, call.Args)
-			if got := m.run(t, &d); uint32(got) != x.Return {
-				t.Errorf("%+v: %s, the interpreter says %s", call, x.Action, got)
-			}
-			if allowed := plainNative(t, p, native, a, nr, call.Args); !slices.Contains(allowed, action(x.Return)) {
-				t.Errorf("%+v: %s, the profile says %v", call, x.Action, allowed)
-			}
-		}
+		holds(t, p, native, nr, [6]uint64{a0, a1, a0, a1, a0, a1})
 	})
+}
+
+// FuzzRules compiles profiles out of a random generator, where FuzzProfile seldom gets past the parser.
+func FuzzRules(f *testing.F) {
+	f.Add(uint64(1), uint32(0), uint64(0), uint64(1))
+	f.Add(uint64(2), uint32(257), uint64(1)<<32, ^uint64(0))
+	f.Add(uint64(3), uint32(x32Bit+9), uint64(7), uint64(1)<<63)
+	f.Fuzz(func(t *testing.T, seed uint64, nr uint32, a0, a1 uint64) {
+		g := generator{rng: rand.New(rand.NewPCG(seed, 9)), overlap: true}
+		names := Names(ArchAMD64)
+		g.names = names[seed%uint64(len(names)-12):][:12]
+		holds(t, g.profile(), ArchAMD64, nr, [6]uint64{a0, a1, a0, a1, a0, a1})
+	})
+}
+
+// holds checks a profile that may be refused, but not be compiled wrongly: the program must be one that the kernel
+// takes, and decide a call through any architecture as the rules say and as the profile reads plainly.
+func holds(t *testing.T, p *specs.LinuxSeccomp, native Arch, nr uint32, args [6]uint64) {
+	t.Helper()
+	filter, err := Compile(p, native)
+	if err != nil {
+		return
+	}
+	if n := len(filter.Program); n == 0 || n > maxProgram {
+		t.Fatalf("%d instructions", n)
+	}
+	m := newMachine(t, filter.Program)
+	if s := Listing(filter.Program); strings.Contains(s, "code 0x") {
+		t.Errorf("an instruction without a name in\n%s", s)
+	}
+	list := []Arch{native, ArchAMD64, ArchX86, ArchX32, ArchARM, ArchS390X}
+	for _, a := range list {
+		call := Call{a, nr, args}
+		if archs[a].big != archs[native].big {
+			continue
+		}
+		x, err := Explain(p, native, call)
+		if err != nil {
+			t.Fatalf("%+v: %v", call, err)
+		}
+		d := newData(a, nr, call.Args)
+		if got := m.run(t, &d); uint32(got) != x.Return {
+			t.Errorf("%+v: %s, the interpreter says %s", call, x.Action, got)
+		}
+		if allowed := plainNative(t, p, native, a, nr, call.Args); !slices.Contains(allowed, action(x.Return)) {
+			t.Errorf("%+v: %s, the profile says %v", call, x.Action, allowed)
+		}
+	}
 }
