@@ -380,3 +380,30 @@ func TestNoStartUpCost(t *testing.T) {
 		t.Errorf("the program does not use the package:\n%s", out)
 	}
 }
+
+// TestDocumentation holds the worked example of docs/seccomp.md to what the compiler does.
+func TestDocumentation(t *testing.T) {
+	raw, err := os.ReadFile("../../docs/seccomp.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := func(kind string) string {
+		_, after, ok := strings.Cut(string(raw), "```"+kind+"\n")
+		text, _, closed := strings.Cut(after, "```")
+		if !ok || !closed {
+			t.Fatalf("no block of %s", kind)
+		}
+		return text
+	}
+	p, err := Load([]byte(block("json")), Host{Arch: ArchAMD64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := Compile(p, ArchAMD64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := Listing(f.Program), block("text"); got != want {
+		t.Errorf("the listing is now\n%s", got)
+	}
+}

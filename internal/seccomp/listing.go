@@ -121,7 +121,9 @@ func (s state) text(pc int, in unix.SockFilter) string {
 			a = ArchX32
 			right = fmt.Sprintf("%#x", in.K)
 		}
-		if name := Name(a, in.K); name != "" {
+		if in.K == x32Bit {
+			right += " (from here on x32)"
+		} else if name := Name(a, in.K); name != "" {
 			right += " (" + name + ")"
 		}
 	}
