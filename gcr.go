@@ -16,6 +16,7 @@ import (
 	"runtime/debug"
 
 	"gcr/internal/engine"
+	"gcr/internal/seccomp/seccompcmd"
 
 	"github.com/spf13/cobra"
 )
@@ -48,7 +49,7 @@ see gcr run --explain, --trace and --step.`,
 		Version:       version,
 	}
 	root.SetVersionTemplate("gcr version {{.Version}}" + revision() + "\n")
-	root.AddCommand(runCommand(&status))
+	root.AddCommand(runCommand(&status), seccompcmd.Command())
 	root.SetArgs(args)
 	if err := root.Execute(); err != nil {
 		if status == 0 {
