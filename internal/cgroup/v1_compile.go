@@ -64,6 +64,7 @@ func (c *compiler) memoryV1(m *specs.LinuxMemory) error {
 	if err := checkMemory(m); err != nil {
 		return err
 	}
+	//lint:ignore SA1019 clients still send it, mostly as 0
 	if set(m.Kernel) {
 		c.note(f+"kernel", "ignored: kernel memory has no limit of its own since Linux 5.4")
 	}
