@@ -209,7 +209,7 @@ func (a assignment) limit() time.Duration {
 // args is the command of a suite. Go's own limit comes a little before the bench's, since it says which test
 // hangs where.
 func (r *runner) args(a assignment) []string {
-	args := []string{"./" + a.suite.binary(), "-test.v=test2json", "-test.timeout=" + (a.limit() - 10*time.Second).String()}
+	args := []string{"./" + a.suite.binary(), "-test.v=test2json", "-test.timeout=" + (a.limit() - 30*time.Second).String()}
 	if r.tests != "" {
 		args = append(args, "-test.run="+r.tests)
 	}
