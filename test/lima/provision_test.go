@@ -25,7 +25,7 @@ import (
 )
 
 // A downloads is a server with the interface of https://go.dev/dl. Its Go is the one that runs this test, packed as
-// go.dev packs it but for the standard library, which "go version" does not need.
+// go.dev packs it but for the compiler and the standard library, which "go version" does not need.
 type downloads struct {
 	*httptest.Server
 	archive []byte
@@ -99,6 +99,10 @@ func packGo(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	w := tar.NewWriter(zip)
+	// The go command knows its root by this directory.
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "go/pkg/tool/", Mode: 0o755}); err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range []string{"VERSION", "go.env", "bin/go", "bin/gofmt"} {
 		text, err := os.ReadFile(filepath.Join(goroot, name))
 		if err != nil {

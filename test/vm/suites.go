@@ -37,7 +37,7 @@ const defaultLimit = 4 * time.Minute
 var suites = []suite{
 	{Package: "test/vm/guestcheck", At: all},
 	{Package: "test/scripts", At: []string{"host", "v2", "user", "systemd", "rootless", "login", "v1", "hybrid"}, Files: []string{"cgroups.sh"}},
-	//{Package: "test/vm"}, // the bench itself: pure
+	{Package: "test/vm"}, // the bench itself: pure
 	{Package: "internal/...", At: []string{"host", "v2", "systemd", "rootless", "arm64"}},
 }
 
