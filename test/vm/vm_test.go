@@ -70,7 +70,7 @@ func TestEvaluate(t *testing.T) {
 	}{
 		{name: "mixed", output: all, status: 1, pass: 2, bad: 1, skip: 1},
 		{name: "good", output: "=== RUN   TestA\n--- PASS: TestA (0.00s)\nPASS\n", pass: 1, ok: true},
-		{name: "silent", output: "", wantError: "no test ran"},
+		{name: "silent", output: "", wantError: noTests},
 		{name: "died", output: "=== RUN   TestA\n", status: 137, bad: 1},
 		{name: "died after", output: "=== RUN   TestA\n--- PASS: TestA (0.00s)\n", status: 2, pass: 1, wantError: "exit status 2 without a failed test"},
 		{name: "limit", output: "=== RUN   TestA\n--- PASS: TestA (0.00s)\n", problem: "time limit", pass: 1, wantError: "time limit"},
@@ -110,7 +110,6 @@ func TestCacheEntry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.close()
 	made := 0
 	fill := func(dir string) error {
 		made++
