@@ -43,17 +43,18 @@ func monotonic() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// lastCapability is the highest capability that the kernel knows: the first one that it does not know is an
-// error (PR_CAPBSET_READ(2const)). CAP_CHECKPOINT_RESTORE (40) is there since Linux 5.9.
-func lastCapability() int {
-	last := unix.CAP_CHECKPOINT_RESTORE
-	for last < 63 {
-		if _, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(last+1), 0, 0, 0); err != nil {
+// boundingSet returns the caller's bounding set, bit n for capability n, and the highest capability that the
+// kernel knows: asking for the next one is an error (PR_CAPBSET_READ(2const)).
+func boundingSet() (set uint64, last int) {
+	for n := range 64 {
+		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0)
+		if err != nil {
 			break
 		}
-		last++
+		set |= uint64(has) << n
+		last = n
 	}
-	return last
+	return set, last
 }
 
 // swapAccounting reports whether v1 can limit memory and swap together.

@@ -135,12 +135,12 @@ func checkRoot(name, path string, root *rootfile.Root) (*RootFS, error) {
 	case err != nil:
 		return nil, &Error{
 			Op: "read", Object: "root filesystem " + quote(name), Cause: fmt.Errorf("open %s: %w", path, cause(err)),
-			Hint: "its owner can let you: chmod o+rx " + path + "; or run gcr as its owner",
+			Hint: "its owner can let you: chmod o+rx " + shellWord(path) + "; or run gcr as its owner",
 		}
 	case empty:
 		return nil, &Error{
 			Op: "use", Object: "root filesystem " + quote(name), Cause: fmt.Errorf("%s is empty", path),
-			Hint: "unpack a system into it, for instance: debootstrap --variant=minbase bookworm " + path,
+			Hint: "unpack a system into it, for instance: debootstrap --variant=minbase bookworm " + shellWord(path),
 		}
 	}
 	r := &RootFS{Name: name, Kind: RootDirectory, Path: path, Files: root}

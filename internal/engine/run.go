@@ -101,7 +101,8 @@ func (r *run) prepare() error {
 	if r.cfg, err = Build(r.o, host, root); err != nil {
 		return err
 	}
-	r.facts = plan.Host{UID: int(host.UID), GID: int(host.GID), Capabilities: host.Bounding, LastCap: lastCapability(), Keyring: true}
+	r.facts = plan.Host{UID: int(host.UID), GID: int(host.GID), Keyring: true}
+	r.facts.Capabilities, r.facts.LastCap = boundingSet()
 	if err := r.seccomp(); err != nil {
 		return err
 	}
@@ -193,7 +194,7 @@ func (r *run) cgroup(ch cgroup.Host) (plan.Cgroup, error) {
 	if r.limits {
 		path := spec.Linux.CgroupsPath
 		if path == "" && !r.host.rootless() {
-			path = "/gcr/" + r.cfg.ID
+			path = "/gcr-" + r.cfg.ID
 		}
 		cp, err := cgroup.Compile(ch, path, spec.Linux.Resources, cgroup.Options{ID: "gcr-" + r.cfg.ID})
 		if err != nil {

@@ -221,13 +221,14 @@ func (p *Plan) record() {
 	e.Mark(-1)
 	e.Umask(0) // what is made from here on has exactly the mode that it is made with
 	for i, s := range p.Steps {
-		e.Mark(i)
+		e.Mark(-1) // what narrates a step is not part of it
 		if p.in.Narrate || p.in.Stops {
 			e.SendTime(program.Message{Kind: program.AtStep, Arg: uint32(i)})
 		}
 		if p.in.Stops {
 			e.Program.Wait()
 		}
+		e.Mark(i)
 		s.Emit(e)
 	}
 }
