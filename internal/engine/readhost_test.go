@@ -188,7 +188,8 @@ func TestStartUpCost(t *testing.T) {
 		if len(f) < 2 || f[0] != "init" {
 			continue
 		}
-		if strings.HasPrefix(f[1], "gcr/") || f[1] == "regexp" || f[1] == "text/template" || f[1] == "net/http" {
+		nothing := strings.HasSuffix(strings.TrimSpace(line), " 0 bytes, 0 allocs")
+		if strings.HasPrefix(f[1], "gcr/") && !nothing || f[1] == "regexp" || f[1] == "text/template" || f[1] == "net/http" {
 			t.Errorf("does work at start-up: %s", line)
 		}
 	}
