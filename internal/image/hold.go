@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,6 +95,9 @@ func (s *Store) holds() ([]held, error) {
 	}
 	var out []held
 	for _, e := range es {
+		if !strings.HasPrefix(e.Name(), "hold-") {
+			continue // being made
+		}
 		p := s.path("holds", e.Name())
 		if l, err := flock.TryExclusive(p); err == nil {
 			_ = os.Remove(p)
@@ -106,7 +110,7 @@ func (s *Store) holds() ([]held, error) {
 		}
 		var h held
 		if err := json.Unmarshal(b, &h); err != nil {
-			continue // "new-": not a hold yet; its maker waits for the store's lock or has just verified the image
+			return nil, fmt.Errorf("read %s: %w", p, err)
 		}
 		out = append(out, h)
 	}

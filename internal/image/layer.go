@@ -59,6 +59,10 @@ func (s *Store) addLayer(ctx context.Context, src source.Source, d v1.Descriptor
 	return s.linkLayer(diffID)
 }
 
+// patience is how many bytes are still fetched of a blob that could not be unpacked, to tell from its digest whose fault
+// that is.
+const patience = 32 << 20
+
 // staleError is a failure that may come from bytes that were on the disk before.
 type staleError struct{ err error }
 
@@ -85,20 +89,26 @@ func (s *Store) bringLayer(ctx context.Context, src source.Source, d v1.Descript
 		Retry:   src.Retry,
 		Backoff: pause, Tries: tries, Progress: bar.Add,
 	})
+	var own error // of the unpacking, and not of the transfer that it reads from
 	if !unpacked {
-		err = s.unpackLayer(ctx, sp.Reader(), diffID)
+		own = s.unpackLayer(ctx, sp.Reader(), diffID)
 	}
-	if err != nil {
+	if own != nil && sp.Remaining() > patience {
 		cancel()
 	}
-	// The download has the better words when both failed, unless it only failed for being cancelled.
-	if e := sp.Wait(); e != nil && (err == nil || !errors.Is(e, context.Canceled)) {
-		err = e
+	// The transfer has the better words when both failed: what cannot be unpacked may be other bytes than were asked for.
+	err = sp.Wait()
+	if own != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		err = own
+	} else {
+		own = nil
 	}
 	if err != nil {
-		if errors.Is(err, fetch.ErrDigest) || errors.Is(err, ErrDiffID) || (sp.Resumed() && isFormat(err)) {
+		wrong := errors.Is(err, fetch.ErrDigest) || errors.Is(err, ErrDiffID)
+		// The beginning of a download is kept for the next try; content that is no good is not.
+		if wrong || (own != nil && !whole && !errors.Is(own, context.Canceled)) {
 			_ = os.Remove(name)
-			if sp.Resumed() {
+			if sp.Resumed() && !errors.Is(err, unix.ENOSPC) {
 				err = &staleError{err}
 			}
 		}
@@ -116,12 +126,6 @@ func (s *Store) bringLayer(ctx context.Context, src source.Source, d v1.Descript
 		return os.Rename(s.partialLayer(diffID), s.layerPath(diffID))
 	}
 	return nil
-}
-
-// isFormat says whether an error is about the content of a stream, and not about the disk or the network.
-func isFormat(err error) bool {
-	var entry *unpack.EntryError
-	return errors.As(err, &entry) || !errors.Is(err, unix.ENOSPC) && !errors.Is(err, context.Canceled)
 }
 
 func (s *Store) partialLayer(diffID digest.Digest) string {

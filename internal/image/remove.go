@@ -196,7 +196,7 @@ func (s *Store) collect(ctx context.Context, out *Removed) error {
 	}
 	for _, dir := range []string{"", "blobs/sha256", "holds"} {
 		for _, e := range s.names(dir) {
-			if strings.HasPrefix(e.Name(), ".new-") {
+			if strings.HasPrefix(e.Name(), ".new-") || (dir == "holds" && strings.HasPrefix(e.Name(), "new-")) {
 				_ = os.Remove(s.path(dir, e.Name()))
 			}
 		}

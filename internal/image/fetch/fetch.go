@@ -88,6 +88,13 @@ func (s *Spool) Resumed() bool {
 	return s.resumed
 }
 
+// Remaining is how many bytes have not come yet.
+func (s *Spool) Remaining() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.desc.Size - s.n
+}
+
 func (s *Spool) finish(err error) {
 	s.mu.Lock()
 	s.err, s.over = err, true
