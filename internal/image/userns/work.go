@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"gcr/internal/image/pack"
 	"gcr/internal/image/unpack"
 )
 
@@ -23,7 +24,7 @@ const (
 
 // task is what the copy is to do, as JSON in argv[1].
 type task struct {
-	Do      string // "unpack" or "remove"
+	Do      string // "unpack", "remove" or "pack"
 	Name    string // for remove
 	Options unpack.Options
 }
@@ -77,6 +78,8 @@ func work() {
 			a.Stats, err = unpackHere(dir, t.Options, os.Stdin)
 		case "remove":
 			err = unpack.RemoveAt(dir, t.Name)
+		case "pack":
+			err = pack.Tree(context.Background(), dir, os.NewFile(5, "archive"))
 		default:
 			err = fmt.Errorf("task %q is not known", t.Do)
 		}
@@ -105,17 +108,37 @@ func unpackHere(dir *os.File, o unpack.Options, r io.Reader) (unpack.Stats, erro
 // Unpack unpacks one uncompressed layer into the open directory, with the ids of m.
 func Unpack(ctx context.Context, m Map, layer io.Reader, dir *os.File, o unpack.Options) (unpack.Stats, error) {
 	o.UserXattr, o.PlaceDevices = true, true
-	a, err := m.run(ctx, task{Do: "unpack", Options: o}, dir, layer)
+	a, err := m.run(ctx, task{Do: "unpack", Options: o}, dir, layer, nil)
 	return a.Stats, err
 }
 
 // Remove removes name below the open directory, whoever of m owns what is in it.
 func Remove(ctx context.Context, m Map, dir *os.File, name string) error {
-	_, err := m.run(ctx, task{Do: "remove", Name: name}, dir, nil)
+	_, err := m.run(ctx, task{Do: "remove", Name: name}, dir, nil, nil)
 	return err
 }
 
-func (m Map) run(ctx context.Context, t task, dir *os.File, in io.Reader) (answer, error) {
+// Pack writes the tree below the open directory to w as a tar stream.
+func Pack(ctx context.Context, m Map, dir *os.File, w io.Writer) error {
+	r, pw, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	copied := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(w, r)
+		r.Close() // where w is broken, the copy of this program must not wait for ever
+		copied <- err
+	}()
+	_, err = m.run(ctx, task{Do: "pack"}, dir, nil, pw)
+	pw.Close()
+	if e := <-copied; e != nil {
+		return e
+	}
+	return err
+}
+
+func (m Map) run(ctx context.Context, t task, dir *os.File, in io.Reader, out5 *os.File) (answer, error) {
 	spec, err := json.Marshal(t)
 	if err != nil {
 		return answer{}, err
@@ -132,6 +155,9 @@ func (m Map) run(ctx context.Context, t task, dir *os.File, in io.Reader) (answe
 	c.Args[0] = enterName
 	c.Env = []string{"PATH=/usr/bin:/bin", "GOMAXPROCS=" + os.Getenv("GOMAXPROCS")}
 	c.ExtraFiles = []*os.File{dir, waitR}
+	if out5 != nil {
+		c.ExtraFiles = append(c.ExtraFiles, out5)
+	}
 	c.Stdout, c.Stderr = &out, &diag
 	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER}
 	// If this process dies, the copy sees the end of its input and stops.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 
+	"gcr/internal/image/pack"
 	"gcr/internal/image/unpack"
 )
 
@@ -83,6 +84,14 @@ func (w Worker) Remove(ctx context.Context, parent *os.File, name string) error 
 		return Remove(ctx, w.m, parent, name)
 	}
 	return unpack.RemoveAt(parent, name)
+}
+
+// Pack writes a tree that a Tree of this Worker has made to w as a tar stream.
+func (w Worker) Pack(ctx context.Context, dir *os.File, out io.Writer) error {
+	if w.kind == withRange {
+		return Pack(ctx, w.m, dir, out)
+	}
+	return pack.Tree(ctx, dir, out)
 }
 
 type remote struct {
