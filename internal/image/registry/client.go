@@ -20,6 +20,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -104,7 +105,7 @@ func (c *Client) Transport(host string) (http.RoundTripper, error) {
 		DisableCompression:    true, // a blob is what its digest says, byte for byte
 		ReadBufferSize:        64 << 10,
 	}
-	c.base[host] = guard{t, c.set, host}
+	c.base[host] = &guard{next: t, set: c.set}
 	return c.base[host], nil
 }
 
@@ -112,14 +113,22 @@ func (c *Client) Transport(host string) (http.RoundTripper, error) {
 type guard struct {
 	next http.RoundTripper
 	set  *settings.Settings
-	home string
+	bad  atomic.Pointer[tls.CertificateVerificationError]
 }
 
-func (g guard) RoundTrip(r *http.Request) (*http.Response, error) {
+func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme == "http" && g.bad.Load() != nil {
+		return nil, g.bad.Load() // a server with a bad certificate is no reason to do without TLS
+	}
 	if r.URL.Scheme == "http" && !g.set.PlainAllowed(r.URL.Host) {
 		return nil, fmt.Errorf("%s does not speak HTTPS, and plain HTTP is not allowed (\"insecure\": true for it in %s would)", r.URL.Host, settings.Path())
 	}
-	return g.next.RoundTrip(r)
+	resp, err := g.next.RoundTrip(r)
+	var bad *tls.CertificateVerificationError
+	if errors.As(err, &bad) {
+		g.bad.Store(bad)
+	}
+	return resp, err
 }
 
 // Repository is a repository at one endpoint.
@@ -304,10 +313,15 @@ func (r *Repository) Blob(ctx context.Context, d v1.Descriptor, offset int64) (i
 func (r *Repository) blob(ctx context.Context, d v1.Descriptor, offset int64) (io.ReadCloser, error) {
 	h := http.Header{}
 	if offset > 0 {
-		h.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+		// With its end: there are registries that do not know the open form.
+		h.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, d.Size-1))
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	resp, err := r.get(ctx, r.url("blobs", d.Digest.String()), h)
+	var se *StatusError
+	if offset > 0 && errors.As(err, &se) && se.Status == http.StatusRequestedRangeNotSatisfiable {
+		resp, err = r.get(ctx, r.url("blobs", d.Digest.String()), nil)
+	}
 	if err != nil {
 		cancel(nil)
 		return nil, err
