@@ -23,6 +23,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"gcr/internal/image"
+	"gcr/internal/image/registry"
 	"gcr/internal/image/settings"
 )
 
@@ -619,8 +620,26 @@ func TestConcurrentPullsShareLayers(t *testing.T) {
 
 // pullInChild pulls in a process of its own, to be killed.
 func pullInChild() int {
-	s := openStore(nil, os.Getenv("GCR_TEST_STORE"), nil, nil)
-	if _, err := s.Pull(ctx, os.Getenv("GCR_TEST_PULL"), image.PullOptions{}); err != nil {
+	set, err := settings.Parse(nil)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	s, err := image.Open(os.Getenv("GCR_TEST_STORE"), registry.New(set, registry.Options{Keychain: keys{}, Backoff: time.Millisecond}))
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	s.NoSync = true
+	what := os.Getenv("GCR_TEST_PULL")
+	if what == "prune" {
+		_, err = s.Prune(ctx, true)
+	} else if ref, ok := strings.CutPrefix(what, "export:"); ok {
+		err = s.ExportFile(ctx, os.Getenv("GCR_TEST_OUT"), ref, v1.Platform{})
+	} else {
+		_, err = s.Pull(ctx, what, image.PullOptions{})
+	}
+	if err != nil {
 		fmt.Println(err)
 		return 1
 	}

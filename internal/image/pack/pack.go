@@ -2,7 +2,7 @@
 // that is exchanged meanwhile cannot lead out of the tree.
 //
 //	dir, err := os.Open("rootfs/ubuntu")
-//	err = pack.Tree(ctx, dir, w)
+//	err = pack.Tree(ctx, dir, w, pack.Options{})
 //
 // Owners and devices that package unpack noted in user.containers.override_stat come out as they were in the image.
 package pack
@@ -30,10 +30,16 @@ var how = unix.OpenHow{
 	Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
 }
 
+// Options for Tree.
+type Options struct {
+	// Noted says that the tree was unpacked by a user with one id: what is his was root's, unless a note says otherwise.
+	Noted bool
+}
+
 // Tree writes everything below dir, and dir itself as "./", sorted by name. Sockets are left out. It ends the archive
 // but does not close w.
-func Tree(ctx context.Context, dir *os.File, w io.Writer) error {
-	t := &tree{ctx: ctx, w: tar.NewWriter(w), seen: map[[2]uint64]string{}}
+func Tree(ctx context.Context, dir *os.File, w io.Writer, o Options) error {
+	t := &tree{o: o, me: [2]int{os.Geteuid(), os.Getegid()}, ctx: ctx, w: tar.NewWriter(w), seen: map[[2]uint64]string{}}
 	fd := int(dir.Fd())
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -46,13 +52,15 @@ func Tree(ctx context.Context, dir *os.File, w io.Writer) error {
 }
 
 type tree struct {
+	o    Options
+	me   [2]int
 	ctx  context.Context
 	w    *tar.Writer
 	seen map[[2]uint64]string
 }
 
 func (t *tree) dir(fd int, p string, st *unix.Stat_t) error {
-	h := header(p+"/", st, tar.TypeDir)
+	h := t.header(p+"/", st, tar.TypeDir)
 	if p == "" {
 		h.Name = "./"
 	}
@@ -110,7 +118,7 @@ func (t *tree) entry(up int, name, p string) error {
 	if t.linked(p, &st) {
 		return t.link(p, &st)
 	}
-	h := header(p, &st, 0)
+	h := t.header(p, &st, 0)
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFLNK:
 		b := make([]byte, 4096)
@@ -147,7 +155,7 @@ func (t *tree) linked(p string, st *unix.Stat_t) bool {
 }
 
 func (t *tree) link(p string, st *unix.Stat_t) error {
-	h := header(p, st, tar.TypeLink)
+	h := t.header(p, st, tar.TypeLink)
 	h.Linkname = t.seen[[2]uint64{uint64(st.Dev), st.Ino}]
 	return t.w.WriteHeader(h)
 }
@@ -156,7 +164,7 @@ func (t *tree) file(fd int, p string, st *unix.Stat_t) error {
 	if t.linked(p, st) {
 		return t.link(p, st)
 	}
-	h := header(p, st, tar.TypeReg)
+	h := t.header(p, st, tar.TypeReg)
 	h.Size = st.Size
 	if err := t.xattrs(h, fd, fdPath(fd)); err != nil {
 		return err
@@ -184,11 +192,18 @@ func (t *tree) file(fd int, p string, st *unix.Stat_t) error {
 	return nil
 }
 
-func header(p string, st *unix.Stat_t, kind byte) *tar.Header {
-	return &tar.Header{
+func (t *tree) header(p string, st *unix.Stat_t, kind byte) *tar.Header {
+	h := &tar.Header{
 		Name: p, Typeflag: kind, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid),
 		ModTime: time.Unix(st.Mtim.Unix()), Format: tar.FormatPAX,
 	}
+	if t.o.Noted && h.Uid == t.me[0] {
+		h.Uid = 0
+	}
+	if t.o.Noted && h.Gid == t.me[1] {
+		h.Gid = 0
+	}
+	return h
 }
 
 // xattrs adds the attributes that belong to an image, and puts a noted owner back.

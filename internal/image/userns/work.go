@@ -79,7 +79,7 @@ func work() {
 		case "remove":
 			err = unpack.RemoveAt(dir, t.Name)
 		case "pack":
-			err = pack.Tree(context.Background(), dir, os.NewFile(5, "archive"))
+			err = pack.Tree(context.Background(), dir, os.NewFile(5, "archive"), pack.Options{})
 		default:
 			err = fmt.Errorf("task %q is not known", t.Do)
 		}

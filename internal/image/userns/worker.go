@@ -91,7 +91,7 @@ func (w Worker) Pack(ctx context.Context, dir *os.File, out io.Writer) error {
 	if w.kind == withRange {
 		return Pack(ctx, w.m, dir, out)
 	}
-	return pack.Tree(ctx, dir, out)
+	return pack.Tree(ctx, dir, out, pack.Options{Noted: w.kind == oneID})
 }
 
 type remote struct {
