@@ -142,7 +142,7 @@ func TestListing(t *testing.T) {
 }
 
 func TestProcessState(t *testing.T) {
-	raw, err := ProcessState(42, "agent data", specs.State{ID: "box", Status: specs.StateCreating, Pid: 42, Bundle: "/b"})
+	raw, err := ProcessState(42, "agent data", specs.State{ID: "box", Status: specs.StateCreating, Pid: 42, Bundle: "/b"}, "pidFd")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func TestProcessState(t *testing.T) {
 	if m["ociVersion"] != specs.Version || m["pid"] != 42.0 || m["metadata"] != "agent data" || state["id"] != "box" || state["ociVersion"] != specs.Version {
 		t.Errorf("%s", raw)
 	}
-	if fds, _ := m["fds"].([]any); len(fds) != 1 || fds[0] != "seccompFd" {
+	if fds, _ := m["fds"].([]any); len(fds) != 2 || fds[0] != "seccompFd" || fds[1] != "pidFd" {
 		t.Errorf("fds: %s", raw)
 	}
 	if _, err := ProcessState(0, "", specs.State{}); err == nil {

@@ -91,13 +91,28 @@ type notification struct {
 	data  [64]byte
 }
 
-// agent answers calls that a filter handed over, on a thread that the filter does not bind.
+// agent answers calls that a filter handed over, on a thread that the filter does not bind. A signal (the Go runtime
+// sends some) takes a call back, which then comes again under another id: ENOENT.
 func agent(listener int, answer unix.Errno, calls int) {
-	for range calls {
+	control := func(request uintptr, what unsafe.Pointer) bool {
+		for {
+			_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(listener), request, uintptr(what))
+			switch errno {
+			case 0:
+				return true
+			case unix.EINTR:
+			case unix.ENOENT:
+				return false
+			default:
+				fmt.Fprintf(os.Stderr, "ioctl(%#x) on the listener: %v\n", request, errno)
+				os.Exit(3)
+			}
+		}
+	}
+	for answered := 0; answered < calls; {
 		var n notification
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(listener), unix.SECCOMP_IOCTL_NOTIF_RECV, uintptr(unsafe.Pointer(&n))); errno != 0 {
-			fmt.Fprintln(os.Stderr, "ioctl(SECCOMP_IOCTL_NOTIF_RECV):", errno)
-			os.Exit(3)
+		if !control(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&n)) {
+			continue
 		}
 		reply := struct { // struct seccomp_notif_resp
 			id    uint64
@@ -105,9 +120,8 @@ func agent(listener int, answer unix.Errno, calls int) {
 			err   int32
 			flags uint32
 		}{id: n.id, err: -int32(answer)}
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(listener), unix.SECCOMP_IOCTL_NOTIF_SEND, uintptr(unsafe.Pointer(&reply))); errno != 0 {
-			fmt.Fprintln(os.Stderr, "ioctl(SECCOMP_IOCTL_NOTIF_SEND):", errno)
-			os.Exit(3)
+		if control(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&reply)) {
+			answered++
 		}
 	}
 }

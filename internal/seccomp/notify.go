@@ -11,10 +11,12 @@ import (
 // listener as SCM_RIGHTS (OCI runtime specification, config-linux.md, "The Container Process State"). The message
 // names that descriptor seccompFd.
 //
+// more names further descriptors that go with the message after the listener, in their order.
+//
 // pid is the container process as the runtime's namespace numbers it, metadata is listenerMetadata of the profile,
 // and state the container's state as the runtime's state command prints it. The state's status must be the one at
 // the time of the message: creating, or running for a process that exec adds.
-func ProcessState(pid int, metadata string, state specs.State) ([]byte, error) {
+func ProcessState(pid int, metadata string, state specs.State, more ...string) ([]byte, error) {
 	if pid <= 0 {
 		return nil, fmt.Errorf("write container process state (pid): %d is no process", pid)
 	}
@@ -23,7 +25,7 @@ func ProcessState(pid int, metadata string, state specs.State) ([]byte, error) {
 	}
 	return json.Marshal(specs.ContainerProcessState{
 		Version:  specs.Version,
-		Fds:      []string{specs.SeccompFdName},
+		Fds:      append([]string{specs.SeccompFdName}, more...),
 		Pid:      pid,
 		Metadata: metadata,
 		State:    state,
