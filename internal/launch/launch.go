@@ -46,6 +46,9 @@ type Options struct {
 	OnPID func(pid int)
 	// OnConsole is called with the master of the container's terminal, which then belongs to the callee.
 	OnConsole func(master *os.File) error
+	// SetUpNetwork connects the container when the plan has a network. It is called as soon as the first process
+	// exists, with its process id and its network namespace, and runs beside the program. An error ends the start.
+	SetUpNetwork func(pid int, netns *os.File) error
 	// Compile is given to program.Compile.
 	Compile []program.Option
 }
@@ -97,6 +100,8 @@ type starter struct {
 	waits *byte
 	into  int // descriptor of the v2 cgroup
 	tasks []*os.File
+	// network gets the result of Options.SetUpNetwork.
+	network chan error
 }
 
 func (s *starter) close() {
@@ -113,6 +118,8 @@ func (s *starter) abort(err error) error {
 		_ = unix.PidfdSendSignal(int(s.pidfd.Fd()), unix.SIGKILL, nil, 0)
 		_, _ = wait(s.child.PID)
 	}
+	// What is going on there sees that the process is gone.
+	_ = s.networkDone()
 	return err
 }
 
@@ -142,6 +149,8 @@ func (s *starter) do(h plan.HostStep) error {
 		return writeIDMaps(s.child.PID, s.o.Host, s.plan.UIDMap, s.plan.GIDMap)
 	case plan.LetGo:
 		return s.letGo()
+	case plan.SetUpNetwork:
+		return s.startNetwork()
 	case plan.AwaitReady:
 		return s.listen()
 	}
@@ -285,6 +294,13 @@ func (s *starter) listen() error {
 			return s.plan.Failure(int(m.Arg), unix.Errno(m.Errno))
 		case program.Ready:
 			ready = true
+		case program.Network:
+			if err := s.networkDone(); err != nil {
+				return err
+			}
+			if err := s.letGo(); err != nil {
+				return err
+			}
 		case program.PID:
 			if s.o.OnPID != nil {
 				s.o.OnPID(int(m.Arg))

@@ -167,13 +167,14 @@ func (b *batch) vethPair(host, inside string, bridge int, netns *os.File, mac []
 	b.add("make veth pair "+host, unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, append(parts, info)...)
 }
 
-// bridge makes a bridge and sets it up.
-func (b *batch) bridge(name string, mtu int) {
+// bridge makes a bridge and sets it up. Its address is fixed: otherwise it would be that of one of the ports and
+// change when containers come and go, and neighbours would send to the old one.
+func (b *batch) bridge(name string, mac []byte, mtu int) {
 	ifi := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	ifi.Flags, ifi.Change = unix.IFF_UP, unix.IFF_UP
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("bridge"))
-	parts := []nl.NetlinkRequestData{ifi, str(unix.IFLA_IFNAME, name)}
+	parts := []nl.NetlinkRequestData{ifi, str(unix.IFLA_IFNAME, name), nl.NewRtAttr(unix.IFLA_ADDRESS, mac)}
 	if mtu != 0 {
 		parts = append(parts, u32(unix.IFLA_MTU, uint32(mtu)))
 	}

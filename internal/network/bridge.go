@@ -121,7 +121,7 @@ func makeBridge(d *Definition) error {
 		return err
 	}
 	defer b.close()
-	b.bridge(d.Bridge, d.MTU)
+	b.bridge(d.Bridge, macFor(d.Gateway4), d.MTU)
 	if err := b.run(); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
 )
@@ -75,9 +76,15 @@ func (s *Store) rebuild() error {
 	}
 	nt := c.AddTable(nftTable())
 	nt.Family = nftables.TableFamilyINet
-	old, err := c.GetSets(nftTable())
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return tableError("read table "+TableName, err)
+	there, err := tableThere(c)
+	if err != nil {
+		return err
+	}
+	var old []*nftables.Set
+	if there {
+		if old, err = c.GetSets(nftTable()); err != nil {
+			return tableError("read table "+TableName, err)
+		}
 	}
 	chains := map[string]*nftables.Chain{}
 	for _, w := range t.chains {
@@ -99,7 +106,7 @@ func (s *Store) rebuild() error {
 	for _, b := range t.bridges {
 		links = append(links, nftables.SetElement{Key: ifname(b)})
 	}
-	if err := c.AddSet(&nftables.Set{Table: nt, Name: "bridges", KeyType: nftables.TypeIFName}, links); err != nil {
+	if err := c.AddSet(&nftables.Set{Table: nt, Name: "bridges", KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian}, links); err != nil {
 		return tableError("write set bridges", err)
 	}
 	if err := c.AddSet(&nftables.Set{Table: nt, Name: shapeMark + s.shape(defs), KeyType: nftables.TypeMark}, nil); err != nil {
@@ -234,6 +241,18 @@ func (s *Store) Remove(name string) error {
 	return s.rebuildIfThere()
 }
 
+// tableThere reports whether the table exists, in whatever shape.
+func tableThere(c *nftables.Conn) (bool, error) {
+	_, err := c.ListTableOfFamily(TableName, nftables.TableFamilyINet)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, tableError("look for table "+TableName, err)
+	}
+	return true, nil
+}
+
 // rebuildIfThere rebuilds the table, or removes it when there is no network any more and the administrator has
 // no rules of his own in it.
 func (s *Store) rebuildIfThere() error {
@@ -241,19 +260,15 @@ func (s *Store) rebuildIfThere() error {
 	if err != nil {
 		return tableError("look for table "+TableName, err)
 	}
-	t, err := c.ListTableOfFamily(TableName, nftables.TableFamilyINet)
-	if errors.Is(err, unix.ENOENT) || t == nil && err == nil {
-		return nil
-	}
-	if err != nil {
-		return tableError("look for table "+TableName, err)
+	if there, err := tableThere(c); !there || err != nil {
+		return err
 	}
 	defs, err := s.List()
 	if err != nil {
 		return err
 	}
-	own, err := c.GetRules(t, &nftables.Chain{Name: adminChain, Table: t})
-	if err != nil && !errors.Is(err, unix.ENOENT) {
+	own, err := c.GetRules(nftTable(), &nftables.Chain{Name: adminChain, Table: nftTable()})
+	if err != nil {
 		return tableError("read chain "+adminChain, err)
 	}
 	if len(defs) > 0 || len(own) > 0 {

@@ -9,7 +9,7 @@ import (
 
 // Port is one published port: what reaches Host on port HostPort goes on to ContainerPort of the container.
 type Port struct {
-	Host          netip.Addr `json:"host"` // the zero address stands for all addresses of the host, IPv4 and IPv6
+	Host          netip.Addr `json:"host,omitzero"` // the zero address stands for all addresses of the host, IPv4 and IPv6
 	HostPort      uint16     `json:"hostPort"`
 	ContainerPort uint16     `json:"containerPort"`
 	Proto         string     `json:"proto"` // tcp, udp or sctp

@@ -37,19 +37,19 @@ type Flags struct {
 
 // Request is what the flags ask for.
 type Request struct {
-	Mode   Mode
-	Target string // of Container: id or name; of Path: the path
-	Attach []Attachment
-	Ports  []Port
+	Mode   Mode         `json:",omitempty"`
+	Target string       `json:",omitempty"` // of Container: id or name; of Path: the path
+	Attach []Attachment `json:",omitempty"`
+	Ports  []Port       `json:",omitempty"`
 }
 
 // Attachment asks for one network.
 type Attachment struct {
 	Network   string
-	IP, IP6   netip.Addr
-	MAC       net.HardwareAddr
-	Interface string
-	Aliases   []string
+	IP, IP6   netip.Addr       `json:",omitzero"`
+	MAC       net.HardwareAddr `json:",omitempty"`
+	Interface string           `json:",omitempty"`
+	Aliases   []string         `json:",omitempty"`
 }
 
 // ParseRequest reads the flags. It looks at nothing but their text.

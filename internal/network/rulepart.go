@@ -71,10 +71,9 @@ func onLink(key expr.MetaKey, word, name string, not bool) part {
 	}}
 }
 
-func in(name string) part     { return onLink(expr.MetaKeyIIFNAME, "iifname", name, false) }
-func notIn(name string) part  { return onLink(expr.MetaKeyIIFNAME, "iifname", name, true) }
-func out(name string) part    { return onLink(expr.MetaKeyOIFNAME, "oifname", name, false) }
-func notOut(name string) part { return onLink(expr.MetaKeyOIFNAME, "oifname", name, true) }
+func in(name string) part    { return onLink(expr.MetaKeyIIFNAME, "iifname", name, false) }
+func notIn(name string) part { return onLink(expr.MetaKeyIIFNAME, "iifname", name, true) }
+func out(name string) part   { return onLink(expr.MetaKeyOIFNAME, "oifname", name, false) }
 
 func linkSet(key expr.MetaKey, word, set string, not bool) part {
 	sign := ""
@@ -182,6 +181,9 @@ func dnat(set string, v6, withAddr bool) part {
 		protoReg, portReg, toPort = reg4, reg5, reg4
 	}
 	text := "dnat " + word + " to "
+	if !withAddr {
+		text = "meta nfproto " + map[bool]string{false: "ipv4", true: "ipv6"}[v6] + " " + text
+	}
 	exprs := []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: reg}, &expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: []byte{family}},
 	}

@@ -18,6 +18,7 @@ const (
 	Console                 // a descriptor comes with the message: the master of the container's terminal
 	Hooks                   // the program waits while the host runs the hooks of kind Arg
 	Notify                  // a descriptor comes with the message: the seccomp listener
+	Network                 // the program waits until the host has connected its network namespace
 )
 
 // MessageSize is the size in bytes of every message.
@@ -123,7 +124,7 @@ func (p *Program) Wait() *Call {
 const msgNoSignal = 0x4000
 
 func (k Kind) String() string {
-	names := [...]string{Failed: "failed", AtStep: "step", PID: "pid", Ready: "ready", Console: "console", Hooks: "hooks", Notify: "notify"}
+	names := [...]string{Failed: "failed", AtStep: "step", PID: "pid", Ready: "ready", Console: "console", Hooks: "hooks", Notify: "notify", Network: "network"}
 	if int(k) < len(names) && names[k] != "" {
 		return names[k]
 	}
