@@ -41,10 +41,16 @@ func newBatchAt(netns *os.File) (*batch, error) {
 	}
 	done := make(chan result)
 	go func() {
-		// The thread is never unlocked: it ends with this goroutine instead of coming back into the pool in the
-		// wrong namespace.
 		runtime.LockOSThread()
+		own, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			runtime.UnlockOSThread()
+			done <- result{nil, fmt.Errorf("open the own network namespace: %w", err)}
+			return
+		}
+		defer own.Close()
 		if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
+			runtime.UnlockOSThread()
 			done <- result{nil, fmt.Errorf("enter the container's network namespace: %w", err)}
 			return
 		}
@@ -52,6 +58,11 @@ func newBatchAt(netns *os.File) (*batch, error) {
 		// (CVE-2020-13401); /proc/sys/net shows the namespace of the thread. Without IPv6 the file is missing.
 		_ = os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_ra", []byte("0"), 0o644)
 		b, err := newBatch()
+		// The thread goes back: were it to end, the kernel would end the processes that it has started and that
+		// asked to die with their parent. One that cannot go back is not unlocked and does end.
+		if unix.Setns(int(own.Fd()), unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
 		done <- result{b, err}
 	}()
 	r := <-done
