@@ -22,9 +22,12 @@ type part struct {
 type rule struct {
 	parts   []part
 	comment string
+	network string // that it is about; empty for all
 }
 
-func newRule(comment string, parts ...part) rule { return rule{parts, comment} }
+func newRule(comment string, parts ...part) rule { return rule{parts: parts, comment: comment} }
+
+func (r rule) of(d *Definition) rule { r.network = d.Name; return r }
 
 // String is the rule as nft(8) takes it.
 func (r rule) String() string {

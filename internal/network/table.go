@@ -81,48 +81,48 @@ func wanted(defs []*Definition, records []*Record, proxy6 bool) *table {
 		}
 		t.maps = append(t.maps, maps...)
 		for _, m := range maps {
-			publish = append(publish, newRule("published ports of "+d.Name, dnat(m.name, m.v6, m.addr)))
+			publish = append(publish, newRule("published ports of "+d.Name, dnat(m.name, m.v6, m.addr)).of(d))
 		}
 		for _, p := range []netip.Prefix{d.Subnet4, d.Subnet6} {
 			if !p.IsValid() {
 				continue
 			}
 			if !d.Internal {
-				post = append(post, newRule(d.Name+" to the world: as the host", saddr(p), notOutSet("bridges"), counter(), masquerade()))
+				post = append(post, newRule(d.Name+" to the world: as the host", saddr(p), notOutSet("bridges"), counter(), masquerade()).of(d))
 			}
-			post = append(post, newRule(d.Name+" to itself by a published port", out(d.Bridge), saddr(p), translated(), counter(), masquerade()))
+			post = append(post, newRule(d.Name+" to itself by a published port", out(d.Bridge), saddr(p), translated(), counter(), masquerade()).of(d))
 			if p.Addr().Is4() {
-				post = append(post, newRule("the host by 127.0.0.1 to "+d.Name, out(d.Bridge), saddr(loopback4), counter(), masquerade()))
+				post = append(post, newRule("the host by 127.0.0.1 to "+d.Name, out(d.Bridge), saddr(loopback4), counter(), masquerade()).of(d))
 			} else {
-				post = append(post, newRule("the host by ::1 to "+d.Name, out(d.Bridge), saddr(loopback6), counter(), snat(d.Gateway6)))
+				post = append(post, newRule("the host by ::1 to "+d.Name, out(d.Bridge), saddr(loopback6), counter(), snat(d.Gateway6)).of(d))
 			}
 		}
-		forward = append(forward, newRule("within "+d.Name, in(d.Bridge), out(d.Bridge), counter(), accept()))
+		forward = append(forward, newRule("within "+d.Name, in(d.Bridge), out(d.Bridge), counter(), accept()).of(d))
 	}
 	for _, d := range defs {
 		if d.Internal {
 			forward = append(forward,
-				newRule(d.Name+" is internal", in(d.Bridge), counter(), drop()),
-				newRule(d.Name+" is internal", out(d.Bridge), counter(), drop()))
+				newRule(d.Name+" is internal", in(d.Bridge), counter(), drop()).of(d),
+				newRule(d.Name+" is internal", out(d.Bridge), counter(), drop()).of(d))
 		}
 	}
 	forward = append(forward, newRule("published ports", outSet("bridges"), translated(), counter(), accept()))
 	for _, d := range defs {
 		if d.Isolate && !d.Internal {
 			forward = append(forward,
-				newRule(d.Name+" is isolated from other networks", in(d.Bridge), outSet("bridges"), counter(), drop()),
-				newRule(d.Name+" is isolated from other networks", out(d.Bridge), inSet("bridges"), counter(), drop()))
+				newRule(d.Name+" is isolated from other networks", in(d.Bridge), outSet("bridges"), counter(), drop()).of(d),
+				newRule(d.Name+" is isolated from other networks", out(d.Bridge), inSet("bridges"), counter(), drop()).of(d))
 		}
 	}
 	for _, d := range defs {
 		if !d.Internal {
 			forward = append(forward,
-				newRule("from "+d.Name, in(d.Bridge), counter(), accept()))
+				newRule("from "+d.Name, in(d.Bridge), counter(), accept()).of(d))
 		}
 	}
 	for _, d := range defs {
 		if !d.Internal {
-			forward = append(forward, newRule("to "+d.Name+", where nothing is published", out(d.Bridge), counter(), drop()))
+			forward = append(forward, newRule("to "+d.Name+", where nothing is published", out(d.Bridge), counter(), drop()).of(d))
 		}
 	}
 	var outgoing []rule
