@@ -26,7 +26,7 @@ func (p *Plan) userMode() error {
 		if path, err := exec.LookPath(string(m)); err == nil {
 			p.Mode, p.Program = m, path
 			if m == Slirp && len(p.Request.Ports) > 0 {
-				p.Notes = append(p.Notes, "slirp4netns shows the command its own address instead of the client's; with pasta (Debian package passt) it would be the client's")
+				p.Notes = append(p.Notes, "slirp4netns publishes ports on IPv4 only; pasta (Debian package passt) does on IPv6 too")
 			}
 			return p.checkUserPorts()
 		}

@@ -249,7 +249,9 @@ func TestWrongInput(t *testing.T) {
 	defer l.Close()
 	must(sh("ip route add 10.99.0.0/16 via 198.51.100.254"))
 	defer func() { must(sh("ip route del 10.99.0.0/16")) }()
-	run := func(args ...string) []string { return append(append([]string{"run", "--quiet"}, args...), rootfs, "/agent", "wait") }
+	run := func(args ...string) []string {
+		return append(append([]string{"run", "--quiet"}, args...), rootfs, "/agent", "wait")
+	}
 	for _, c := range []struct {
 		args []string
 		want []string
@@ -330,5 +332,37 @@ func TestScriptOfExplain(t *testing.T) {
 	out, err := c.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), hostOut4) {
 		t.Errorf("%v: %s\n%s", err, out, script)
+	}
+}
+
+// TestBesideDroppingTables has a FORWARD chain that drops what nobody makes an exception for, as those of Docker
+// and ufw do.
+func TestBesideDroppingTables(t *testing.T) {
+	if _, err := exec.LookPath("iptables-nft"); err != nil {
+		t.Skip("iptables-nft is not installed (Debian package iptables)")
+	}
+	for name, script := range map[string]string{
+		"ufw":    "for i in iptables-nft ip6tables-nft; do $i -P FORWARD DROP; done",
+		"docker": "for i in iptables-nft ip6tables-nft; do $i -P FORWARD DROP; $i -N DOCKER-USER; $i -A FORWARD -j DOCKER-USER; $i -A DOCKER-USER -j RETURN; done",
+	} {
+		t.Run(name, func(t *testing.T) {
+			must(sh(script))
+			defer func() { must(sh("nft flush ruleset")) }()
+			background(t, in("server", agent, "serve", "99"))
+			for _, to := range []string{server4, server6} {
+				output(t, "run", "--quiet", rootfs, "/agent", "dial", "tcp", join(to, "99"))
+			}
+			start(t, "-p", "8080:80", rootfs, "/agent", "serve", "80")
+			for _, to := range []string{hostIn4, hostIn6} {
+				if got, err := ask("client", "tcp", join(to, "8080")); err != nil {
+					t.Errorf("from the client to %s: %s", to, got)
+				}
+			}
+			must(sh("iptables-nft -S >/dev/null && ip6tables-nft -S >/dev/null && iptables-nft -C " + map[string]string{"ufw": "FORWARD", "docker": "DOCKER-USER"}[name] + " -i gcr0 -j ACCEPT"))
+		})
+	}
+	output(t, "network", "prune")
+	if out, _ := exec.Command("iptables-nft", "-S").Output(); strings.Contains(string(out), "gcr0") {
+		t.Errorf("exceptions are left: %s", out)
 	}
 }
