@@ -81,7 +81,8 @@ func TestBetweenNetworks(t *testing.T) {
 	for _, c := range [][]string{{"open"}, {"other"}, {"--isolate", "alone"}, {"--internal", "inner"}} {
 		output(t, append([]string{"network", "create"}, c...)...)
 	}
-	defer output(t, "network", "rm", "open", "other", "alone", "inner")
+	// Cleanups run last in, first out: after the containers have been stopped.
+	t.Cleanup(func() { output(t, "network", "rm", "open", "other", "alone", "inner") })
 	background(t, in("server", agent, "serve", "99"))
 	for _, n := range []string{"open", "alone", "inner"} {
 		start(t, "--network", n, "--name", "web-"+n, rootfs, "/agent", "serve", "80")
@@ -326,7 +327,7 @@ func TestExplain(t *testing.T) {
 // TestScriptOfExplain runs what --explain=shell prints: the learner's container reaches the world as gcr's does.
 func TestScriptOfExplain(t *testing.T) {
 	background(t, in("server", agent, "serve", "99"))
-	script := output(t, "run", "--explain=shell", "-p", "8085:80", "--network", "gcr0", "--security-opt", "seccomp=unconfined", rootfs, "/agent", "dial", "tcp", join(server4, "99"))
+	script := output(t, "run", "--explain=shell", "-p", "8085:80", "--network", "gcr0", "--security-opt", "seccomp=unconfined", "host", "bash", "-c", "exec 3<>/dev/tcp/"+server4+"/99; cat <&3")
 	c := exec.Command("bash")
 	c.Stdin = strings.NewReader(script)
 	out, err := c.CombinedOutput()
