@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -314,10 +315,13 @@ func TestExplain(t *testing.T) {
 	}
 	out := output(t, "network", "explain", "web")
 	m := members(t, "gcr0")[0]
-	for _, w := range []string{m.Address4, m.Address6, "bridge gcr0", "published: 8080:80/tcp", "[1 packets,"} {
+	for _, w := range []string{m.Address4, m.Address6, "bridge gcr0", "published: 8080:80/tcp"} {
 		if !strings.Contains(out, w) {
 			t.Errorf("gcr network explain web does not show %q:\n%s", w, out)
 		}
+	}
+	if !regexp.MustCompile(`published ports +\[[1-9]`).MatchString(out) {
+		t.Errorf("the rule for published ports has counted nothing:\n%s", out)
 	}
 	if out := output(t, "run", "--explain", rootfs, "true"); !strings.Contains(out, "rtnetlink: veth pair") || !strings.Contains(out, "wait for the network") {
 		t.Errorf("--explain does not show the network:\n%s", out)
