@@ -8,7 +8,7 @@
 // files, ten layers; each with gzip and with zstd. Each tool starts from an empty store. The times are medians of
 // whole processes; "floor" is decompressing with the library that GCR uses and writing the result to one file.
 // CPU time is that of the tool and its children; that of containerd's daemon is not in it. Peak
-// memory is that of the largest process of a run (getrusage(2), ru_maxrss).
+// memory is that of the largest process of a run (proc_pid_status(5), VmHWM).
 package main
 
 import (
@@ -109,15 +109,60 @@ func (t *trial) sh(name string, args ...string) error {
 	c := exec.Command(name, args...)
 	var diag bytes.Buffer
 	c.Stderr = &diag
-	err := c.Run()
+	err := c.Start()
+	if err == nil {
+		stop := t.watch(c.Process.Pid)
+		err = c.Wait()
+		stop()
+	}
+	if c.ProcessState == nil {
+		return err
+	}
 	if ru, ok := c.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		t.peak = max(t.peak, ru.Maxrss)
 		t.cpu += time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 	}
 	if err != nil {
 		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(diag.String()))
 	}
 	return nil
+}
+
+// watch samples the peak memory of a process and its children until the returned function is called. ru_maxrss will
+// not do: it starts with what the process that called fork had.
+func (t *trial) watch(pid int) func() {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			t.sample(pid)
+			select {
+			case <-done:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
+}
+
+func (t *trial) sample(pid int) {
+	p := fmt.Sprintf("/proc/%d", pid)
+	if exe, _ := os.Readlink(p + "/exe"); exe == "" {
+		return
+	}
+	b, _ := os.ReadFile(p + "/status")
+	if _, rest, ok := strings.Cut(string(b), "VmHWM:"); ok {
+		var kib int64
+		_, _ = fmt.Sscan(rest, &kib)
+		t.peak = max(t.peak, kib)
+	}
+	kids, _ := os.ReadFile(fmt.Sprintf("%s/task/%d/children", p, pid))
+	for _, k := range strings.Fields(string(kids)) {
+		var n int
+		if _, err := fmt.Sscan(k, &n); err == nil {
+			t.sample(n)
+		}
+	}
 }
 
 func tools() []tool {
