@@ -178,6 +178,8 @@ func tools() []tool {
 		}},
 		{name: "podman pull", needs: []string{"podman"}, run: func(t *trial) error {
 			return t.sh("podman", "--root", t.dir+"/p", "--runroot", t.dir+"/r", "--storage-driver", "overlay", "pull", "-q", "--tls-verify=false", t.ref)
+		}, clean: func(t *trial) {
+			_ = exec.Command("umount", "-l", t.dir+"/p/overlay").Run() // podman leaves it mounted
 		}},
 		{name: "ctr pull", needs: []string{"ctr", "containerd"}, run: func(t *trial) error {
 			return t.sh("ctr", "-a", t.sock, "image", "pull", "--plain-http", t.ref)
@@ -237,7 +239,9 @@ func bench(o options) error {
 			r := result{Tool: tl.name}
 			for range o.runs {
 				t := &trial{ref: host + "/" + im.name + ":v1", blobs: im.blobs, zstd: im.zstd, dir: filepath.Join(o.dir, "work"), sock: sock}
-				_ = exec.Command("rm", "-rf", t.dir).Run()
+				if err := exec.Command("rm", "-rf", t.dir).Run(); err != nil {
+					return fmt.Errorf("clear %s: %w", t.dir, err)
+				}
 				if err := os.MkdirAll(t.dir, 0o755); err != nil {
 					return err
 				}
