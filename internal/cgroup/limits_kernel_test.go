@@ -355,7 +355,7 @@ func TestAllOfResources(t *testing.T) {
 	u := func(n uint64) *uint64 { return &n }
 	for name, h := range hosts(t) {
 		t.Run(name, func(t *testing.T) {
-			has := func(controller string) bool { _, ok := h.find(controller); return ok }
+			has := func(controller string) bool { _, ok := h.find(controller); return ok } // v2: delegated, too
 			r := &specs.LinuxResources{
 				Memory: &specs.LinuxMemory{Limit: n(200 << 20), Reservation: n(50 << 20), Swap: n(300 << 20), DisableOOMKiller: new(bool)},
 				CPU:    &specs.LinuxCPU{Shares: u(300), Quota: n(150000), Period: u(100000), Burst: u(10000)},
