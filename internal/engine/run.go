@@ -69,6 +69,7 @@ type run struct {
 	plan   *plan.Plan
 	begin  time.Duration
 	close_ []func()
+	adjust func(*launch.Options) // changes what is launched, for tests that break it on purpose
 }
 
 func (r *run) close() {
@@ -286,6 +287,9 @@ func (r *run) start() (int, error) {
 		OnConsole: func(m *os.File) error { master = m; return nil },
 	}
 	watch := r.watch(&opts)
+	if r.adjust != nil {
+		r.adjust(&opts)
+	}
 	forward, stop := func(*launch.Process) {}, func() {}
 	if !r.o.Step {
 		forward, stop = launch.ForwardSignals()
@@ -384,6 +388,7 @@ func (r *run) deleteCgroup() {
 	if r.group == nil {
 		return
 	}
+	defer r.group.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	// Without a PID namespace of its own the container may have left processes behind.
