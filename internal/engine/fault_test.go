@@ -116,7 +116,7 @@ func TestEveryCallFails(t *testing.T) {
 				for i := range calls {
 					if c := p.Program.Calls()[i]; c.Step >= 0 {
 						step := stepText(p, c.Step)
-						if done[step] {
+						if done[step] || lab.Current() == lab.SubIDs && here[step] {
 							continue
 						}
 						here[step] = true
@@ -141,7 +141,8 @@ func TestEveryCallFails(t *testing.T) {
 						}
 					case !errors.As(err, &e):
 						t.Errorf("call %d, %s: %v is no *plan.Error", i, call, err)
-					case e.Call != call:
+					case e.Call != call && (c.Step < 0 || p.Steps[c.Step].Info().What != initStep):
+						// (The end of an init process makes calls of its child fail.)
 						t.Errorf("call %d, %s: the error is about %s", i, call, e.Call)
 					case !errors.Is(err, unix.EIO) || strings.Contains(err.Error(), "\n"):
 						t.Errorf("call %d, %s: %v", i, call, err)
