@@ -248,10 +248,10 @@ func (r *run) explain() error {
 
 // start makes the container and waits for its end.
 func (r *run) start() (int, error) {
-	for _, n := range r.cfg.Notes {
-		r.note(n)
-	}
 	if r.verbose() {
+		for _, n := range r.cfg.Notes {
+			r.note(n)
+		}
 		log.Printf("[run] as pid %d", os.Getpid())
 	}
 	root := r.stateRoot()

@@ -145,13 +145,8 @@ func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func cmdOneLine(ts *testscript.TestScript, _ bool, _ []string) {
-	var lines []string
-	for l := range strings.Lines(ts.ReadFile("stderr")) {
-		// The note about a single id comes before whatever goes wrong.
-		if !strings.HasPrefix(l, "gcr: note: ") {
-			lines = append(lines, l)
-		}
-	}
+	lines := strings.SplitAfter(ts.ReadFile("stderr"), "\n")
+	lines = lines[:len(lines)-1]
 	if len(lines) != 1 || !strings.HasPrefix(lines[0], "gcr: ") || !strings.HasSuffix(lines[0], "\n") || strings.Contains(lines[0], "failed to") {
 		ts.Fatalf("standard error is not one line of gcr's: %q", lines)
 	}
