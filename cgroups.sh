@@ -83,7 +83,11 @@ clean_up() {
         # Out of the limited cgroup first: in it, there may be no process left to clean up with.
         echo $$ >"$home/cgroup.procs"
         while read -r pid; do kill -KILL "$pid" 2>/dev/null; done <"$demo/cgroup.procs"
-        until rmdir "$demo" 2>/dev/null; do sleep 0.1; done # they end a moment later
+        local tries
+        for ((tries = 0; tries < 100; tries++)); do # they end a moment later
+            rmdir "$demo" 2>/dev/null && break
+            sleep 0.1
+        done
     fi
     [ -n "$enabled" ] && echo -pids >"$parent/cgroup.subtree_control"
     if [ -n "$leaf" ] && [ -d "$leaf" ]; then
@@ -141,7 +145,6 @@ show pids.max
 show pids.events # "max N": the kernel said no N times
 
 say "sleeping for $seconds s; look from another terminal: cat $demo/cgroup.procs"
-sleep "$seconds" & # in the background, since a signal interrupts "wait" at once
-wait $!
+for ((; seconds > 0; seconds--)); do sleep 1; done # bash acts on a signal between two commands
 while read -r count <"$demo/pids.current" && [ "$count" -gt 1 ]; do sleep 0.2; done
 say "moving this shell back, and removing the cgroup: rmdir $demo"

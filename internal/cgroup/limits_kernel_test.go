@@ -205,9 +205,15 @@ func TestCPUQuota(t *testing.T) {
 			return time.Duration(s.CPU.Total)
 		}
 		eventually(t, "spinning", func() bool { return used() > 100*time.Millisecond })
-		u0, t0 := used(), time.Now()
-		time.Sleep(5 * time.Second)
-		share := float64(used()-u0) / float64(time.Since(t0))
+		// More than the quota must never be; less can be, when the machine itself is short of CPU.
+		share := 0.0
+		for try := 0; try < 3 && share < 0.18; try++ {
+			u0, t0 := used(), time.Now()
+			time.Sleep(5 * time.Second)
+			if share = float64(used()-u0) / float64(time.Since(t0)); share > 0.22 {
+				break
+			}
+		}
 		if share < 0.18 || share > 0.22 {
 			t.Errorf("two loops used %.1f %% of a CPU, want 20 %% within a tenth", share*100)
 		}

@@ -60,5 +60,11 @@ func (h *Host) rootless() bool {
 	return h.UID != 0 || !h.can(capSysAdmin)
 }
 
+// inUserNamespace tells whether gcr's root is somebody else's idea of root: in the first user namespace every id
+// stands for itself.
+func (h *Host) inUserNamespace() bool {
+	return h.UID == 0 && (len(h.OwnUIDs) != 1 || h.OwnUIDs[0].Count != 1<<32-1)
+}
+
 // can tells whether gcr itself has a capability.
 func (h *Host) can(c capability) bool { return h.Effective>>c&1 != 0 }

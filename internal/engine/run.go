@@ -68,7 +68,11 @@ type run struct {
 	path   string // of the state directory, also when it is only explained
 	plan   *plan.Plan
 	begin  time.Duration
-	close_ []func()
+	// The layers of an image: names below a directory, topmost first.
+	lowerDir string
+	lower    []string
+	close_   []func()
+
 	adjust func(*launch.Options) // changes what is launched, for tests that break it on purpose
 }
 
@@ -94,7 +98,7 @@ func (r *run) prepare() error {
 	}
 	host.CgroupWritable, host.CgroupReason, host.SwapLimit = true, "", ch.Version == 2 || swapAccounting(ch)
 
-	root, err := FindRoot(r.o.Rootfs, RootDirs(os.Getenv("GCR_ROOTFS")))
+	root, err := r.findRoot()
 	if err != nil {
 		return err
 	}
@@ -114,7 +118,8 @@ func (r *run) prepare() error {
 	r.path = filepath.Join(r.stateRoot(), name)
 	in := plan.Input{
 		Spec: r.cfg.Place(r.path), StateDir: r.path, Host: r.facts, DieWithParent: true, Init: r.cfg.Init,
-		Announce: r.verbose(), Narrate: r.o.Trace, Stops: r.o.Step,
+		CreateCwd: r.cfg.Root.Kind == RootImage,
+		Announce:  r.verbose(), Narrate: r.o.Trace, Stops: r.o.Step,
 	}
 	for _, f := range r.cfg.Files {
 		in.Files = append(in.Files, plan.File{Name: f.Name, Content: string(f.Content)})
@@ -176,6 +181,8 @@ func (r *run) root() (plan.Root, error) {
 		return plan.Root{Path: r.cfg.Root.Path}, nil
 	case RootEphemeral:
 		return plan.Root{Lower: []string{r.cfg.Root.Path}}, nil
+	case RootImage:
+		return plan.Root{Lower: r.lower, LowerDir: r.lowerDir}, nil
 	case RootHost:
 		return hostTree(r.host.rootless())
 	}
@@ -186,7 +193,7 @@ func (r *run) root() (plan.Root, error) {
 // ordinary user gets one when limits are asked for, since most have no cgroup that they could make one in.
 func (r *run) cgroup(ch cgroup.Host) (plan.Cgroup, error) {
 	spec := r.cfg.Spec
-	r.limits = !r.host.rootless() || hasLimits(spec.Linux.Resources)
+	r.limits = !r.host.rootless() && !r.host.inUserNamespace() || hasLimits(spec.Linux.Resources)
 	out := plan.Cgroup{Version: ch.Version}
 	paths := map[string]string{}
 	for _, m := range ch.Mounts {

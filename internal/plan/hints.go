@@ -36,6 +36,9 @@ func hint(step Step, c *program.Call, errno unix.Errno, in *Input) string {
 		if errno == unix.EINVAL {
 			return "the root directory of the caller is not a mount: gcr was probably started in a chroot"
 		}
+		if errno == unix.EPERM || errno == unix.EACCES {
+			return "a security module does not let this user namespace mount; on Ubuntu see the sysctl kernel.apparmor_restrict_unprivileged_userns"
+		}
 	case rlimit:
 		if errno == unix.EPERM {
 			return "raising a hard limit needs CAP_SYS_RESOURCE on the host: ask for no more than the caller has (ulimit -H)"
@@ -85,7 +88,7 @@ func (s search) hint(errno unix.Errno, in *Input) string {
 	case unix.EACCES:
 		return "the file is there but its mode, or the mode of a directory above it, does not let user " + fmt.Sprint(in.Spec.Process.User.UID) + " execute it; or it lies on a file system that is mounted noexec"
 	case unix.EISDIR:
-		return "this is a directory"
+		return "name a program in it"
 	}
 	return ""
 }

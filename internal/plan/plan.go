@@ -65,6 +65,9 @@ type Root struct {
 	Path string
 	// Lower lists the directories of an overlay, topmost first. What the container writes goes to Upper.
 	Lower []string
+	// LowerDir is the directory that relative names in Lower start from: many layers fit into the 4096 bytes of
+	// mount options only by short names.
+	LowerDir string
 	// Upper and Work are the directories of the overlay's writable layer; both empty stands for a tmpfs that
 	// vanishes with the container.
 	Upper, Work string

@@ -5,38 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
+
+	"gcr/test/vm/debian"
 )
 
-const (
-	defaultMirror = "http://deb.debian.org/debian"
-	keyring       = "/usr/share/keyrings/debian-archive-keyring.gpg"
-)
-
-// mirror returns the Debian archive that this host's own apt uses, so that a site's mirror or proxy serves the
-// bench too, or Debian's default one (on a host that is no Debian).
-func mirror(etc string) string {
-	var names []string
-	for _, pattern := range []string{"sources.list", "sources.list.d/*.sources", "sources.list.d/*.list"} {
-		found, _ := filepath.Glob(filepath.Join(etc, pattern))
-		names = append(names, found...)
-	}
-	archive := regexp.MustCompile(`https?://[^\s]+/debian/?(\s|$)`)
-	for _, name := range names {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			continue
-		}
-		for line := range strings.Lines(string(text)) {
-			line, _, _ = strings.Cut(line, "#")
-			if url := archive.FindString(line); url != "" {
-				return strings.TrimSuffix(strings.TrimSpace(url), "/")
-			}
-		}
-	}
-	return defaultMirror
-}
+// keyring has the keys that Debian's archive is signed with.
+const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 // An archive is apt with sources and state of its own: the host's apt is neither used nor changed, and any
 // architecture can be asked for.
@@ -51,7 +26,7 @@ func openArchive(ctx context.Context, dir, arch string, suites []string) (*archi
 	}
 	var sources strings.Builder
 	for _, suite := range suites {
-		fmt.Fprintf(&sources, "deb [signed-by=%s] %s %s main\n", keyring, mirror("/etc/apt"), suite)
+		fmt.Fprintf(&sources, "deb [signed-by=%s] %s %s main\n", keyring, debian.Mirror("/etc/apt"), suite)
 	}
 	for _, sub := range []string{"lists/partial", "cache/archives/partial", "etc"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {

@@ -217,7 +217,10 @@ func addTree(w *tar.Writer, dir string) error {
 			return err
 		}
 		h.Name, h.Uid, h.Gid, h.Uname, h.Gname = rel, 0, 0, "", ""
-		h.Mode |= 0o444 | h.Mode>>2&0o111
+		h.Mode |= 0o444
+		if h.Mode&0o100 != 0 {
+			h.Mode |= 0o111
+		}
 		if err := w.WriteHeader(h); err != nil || !info.Mode().IsRegular() {
 			return err
 		}

@@ -19,11 +19,10 @@ import (
 // when it is complete. So a changed recipe makes a new one, and an interrupted bench leaves nothing half-made
 // that a later one would use.
 type cache struct {
-	dir  string
-	lock *os.File
+	dir string
 }
 
-// openCache opens the cache and locks it against a second bench.
+// openCache finds the cache, or makes an empty one.
 func openCache() (*cache, error) {
 	dir := os.Getenv("GCR_VM_CACHE")
 	if dir == "" {
@@ -40,19 +39,8 @@ func openCache() (*cache, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	// Shared while VMs run, exclusive only while something is made: see (*cache).entry.
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_SH); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("lock %s: %w", lock.Name(), err)
-	}
-	return &cache{dir, lock}, nil
+	return &cache{dir}, nil
 }
-
-func (c *cache) close() { c.lock.Close() }
 
 // entry returns the directory of the thing called name that is made by recipe, and calls make with a
 // temporary directory to fill when it is not there yet.
@@ -73,6 +61,7 @@ func (c *cache) entry(name, recipe string, make func(dir string) error) (string,
 	}
 	stale, _ := filepath.Glob(filepath.Join(c.dir, name+"-*"))
 	half, _ := filepath.Glob(filepath.Join(c.dir, name+".new-*"))
+	// A bench that still uses an old one has its files open.
 	for _, old := range append(stale, half...) {
 		if err := os.RemoveAll(old); err != nil {
 			return "", err

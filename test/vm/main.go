@@ -80,7 +80,6 @@ func setupCommand(ctx context.Context, flags *flag.FlagSet, args []string) error
 	if err != nil {
 		return err
 	}
-	defer cache.close()
 	began := time.Now()
 	prep := newPreparation(ctx, cache)
 	for _, m := range machinesOf(wanted) {

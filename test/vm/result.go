@@ -33,11 +33,18 @@ type Result struct {
 	Log string `json:"log"`
 }
 
+// noTests is the Error of a suite that ran no test.
+const noTests = "no test ran"
+
 func (r Result) ok() bool { return r.Failed == 0 && r.Error == "" }
 
 // evaluate counts the tests of a suite's output, which it had with -test.v=test2json. How the program ended
 // comes as its exit status or, when it did not run to its end, problem.
 func (r *Result) evaluate(ctx context.Context, output []byte, status int, problem string) error {
+	if problem != "" || status != 0 {
+		// The tool reports a test when it has seen what follows; nothing follows when a program dies.
+		output = append(slices.Clone(output), "\nFAIL\n"...)
+	}
 	cmd := exec.CommandContext(ctx, "go", "tool", "test2json")
 	cmd.Stdin = bytes.NewReader(output)
 	text, err := cmd.Output()
@@ -93,7 +100,7 @@ func (r *Result) evaluate(ctx context.Context, output []byte, status int, proble
 	case status != 0 && r.Failed == 0:
 		r.Error = fmt.Sprintf("exit status %d without a failed test", status)
 	case len(names) == 0:
-		r.Error = "no test ran"
+		r.Error = noTests
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"gcr/test/vm/debian"
 	"gcr/test/vm/wire"
 )
 
@@ -55,7 +56,7 @@ func makeRoot(ctx context.Context, arch, nativeEtc, dir string) error {
 	} else {
 		args = append(args, "--variant=extract", "--include=?essential", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")
 	}
-	source := fmt.Sprintf("deb [signed-by=%s] %s %s main", keyring, mirror("/etc/apt"), release)
+	source := fmt.Sprintf("deb [signed-by=%s] %s %s main", keyring, debian.Mirror("/etc/apt"), release)
 	if _, err := runTool(ctx, dir, "mmdebstrap", append(args, release, root, source)...); err != nil {
 		return err
 	}

@@ -55,7 +55,6 @@ func runCommand(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer cache.close()
 	m := machineNamed(p.Machine)
 	img, err := newPreparation(ctx, cache).image(m)
 	if err != nil {

@@ -46,7 +46,6 @@ func suitesCommand(ctx context.Context, flags *flag.FlagSet, args []string) erro
 	if err != nil {
 		return err
 	}
-	defer cache.close()
 	if *out == "" {
 		*out = filepath.Join(cache.dir, "results")
 	}
@@ -209,7 +208,7 @@ func (a assignment) limit() time.Duration {
 // args is the command of a suite. Go's own limit comes a little before the bench's, since it says which test
 // hangs where.
 func (r *runner) args(a assignment) []string {
-	args := []string{"./" + a.suite.binary(), "-test.v=test2json", "-test.timeout=" + (a.limit() - 10*time.Second).String()}
+	args := []string{"./" + a.suite.binary(), "-test.v=test2json", "-test.timeout=" + (a.limit() - 30*time.Second).String()}
 	if r.tests != "" {
 		args = append(args, "-test.run="+r.tests)
 	}
@@ -301,6 +300,9 @@ func (r *runner) runHost(ctx context.Context, chosen []suite) {
 func (r *runner) finish(ctx context.Context, res Result, output []byte, status int, problem string) {
 	if err := res.evaluate(ctx, output, status, problem); err != nil {
 		res.Error = err.Error()
+	}
+	if r.tests != "" && res.Error == noTests {
+		return // the suite has none that was asked for
 	}
 	res.Log = filepath.Join(r.out, "logs", res.Place, strings.ReplaceAll(res.Suite, "/", "-")+".log")
 	err := errors.Join(os.MkdirAll(filepath.Dir(res.Log), 0o755), os.WriteFile(res.Log, output, 0o644))

@@ -134,7 +134,9 @@ func lastLines(name string, n int) string {
 	if err != nil {
 		return ""
 	}
+	// The marks of -test.v=test2json are for programs.
 	lines := strings.Split(strings.TrimRight(strings.ReplaceAll(string(text), "\x16", ""), "\n"), "\n")
+	lines = slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "=== NAME") })
 	if len(lines) > n {
 		lines = append([]string{"… all of it is in " + name}, lines[len(lines)-n:]...)
 	}
