@@ -63,7 +63,11 @@ func (h *Host) rootless() bool {
 // inUserNamespace tells whether gcr's root is somebody else's idea of root: in the first user namespace every id
 // stands for itself.
 func (h *Host) inUserNamespace() bool {
-	return h.UID == 0 && (len(h.OwnUIDs) != 1 || h.OwnUIDs[0].Count != 1<<32-1)
+	if h.UID != 0 {
+		return false
+	}
+	uids, _ := h.OwnIDs()
+	return len(uids) != 1 || uids[0].Count != 1<<32-1
 }
 
 // can tells whether gcr itself has a capability.
