@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gcr/internal/cgroup"
+	"gcr/internal/hostfacts"
 	"gcr/internal/launch"
 	"gcr/internal/plan"
 	"gcr/internal/seccomp"
@@ -106,8 +107,8 @@ func (r *run) prepare() error {
 	if r.cfg, err = Build(r.o, host, root); err != nil {
 		return err
 	}
-	r.facts = plan.Host{UID: int(host.UID), GID: int(host.GID), Keyring: true}
-	r.facts.Capabilities, r.facts.LastCap = boundingSet()
+	r.facts = plan.Host{UID: int(host.UID), GID: int(host.GID), Keyring: true, SysAdmin: !host.rootless()}
+	r.facts.Capabilities, r.facts.LastCap = hostfacts.BoundingSet()
 	if err := r.seccomp(); err != nil {
 		return err
 	}
