@@ -85,7 +85,7 @@ const (
 	maxPath      = 4096      // PATH_MAX, limits.h
 	maxXattrSize = 64 << 10  // XATTR_SIZE_MAX, xattr(7)
 	maxXattrs    = 256       // for one entry
-	smallFile    = 256 << 10 // files up to this size are written by the workers
+	smallFile    = 128 << 10 // files up to this size are written by the workers
 )
 
 // Stats is what a layer held.
