@@ -169,6 +169,7 @@ func (b *box) ok(args ...string) string {
 func (b *box) fails(code int, text string, args ...string) {
 	b.t.Helper()
 	r := b.run(args...)
+	r.stderr = strings.ReplaceAll(r.stderr, `\"`, `"`) // the log line quotes the message
 	if r.code != code || !strings.Contains(r.stderr, text) {
 		b.t.Fatalf("gcrun %s: status %d, stderr %q; want status %d and %q", strings.Join(args, " "), r.code, r.stderr, code, text)
 	}
