@@ -106,7 +106,7 @@ func (r *run) prepare() error {
 	if r.cfg, err = Build(r.o, host, root); err != nil {
 		return err
 	}
-	r.facts = plan.Host{UID: int(host.UID), GID: int(host.GID), Keyring: true}
+	r.facts = plan.Host{UID: int(host.UID), GID: int(host.GID), UserNamespace: host.inUserNamespace(), SetgroupsDenied: setgroupsDenied(), Keyring: true}
 	r.facts.Capabilities, r.facts.LastCap = boundingSet()
 	if err := r.seccomp(); err != nil {
 		return err
@@ -184,7 +184,7 @@ func (r *run) root() (plan.Root, error) {
 	case RootImage:
 		return plan.Root{Lower: r.lower, LowerDir: r.lowerDir}, nil
 	case RootHost:
-		return hostTree(r.host.rootless())
+		return hostTree(r.host.rootless() || r.host.inUserNamespace())
 	}
 	return plan.Root{}, nil
 }

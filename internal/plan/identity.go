@@ -37,6 +37,9 @@ func (b *builder) ids() error {
 
 // setgroupsDenied reports whether the group map is one that an unprivileged caller wrote for itself.
 func (b *builder) setgroupsDenied() bool {
+	if b.in.Host.SetgroupsDenied {
+		return true
+	}
 	return b.plan.CloneFlags&unix.CLONE_NEWUSER != 0 && b.in.Host.UID != 0 && OwnIDsOnly(b.plan.GIDMap, b.in.Host.GID)
 }
 

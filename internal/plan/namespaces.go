@@ -129,7 +129,9 @@ func mapped(m []specs.LinuxIDMapping, id uint32) bool {
 }
 
 // inUserNamespace reports whether the container's root is not the host's root.
-func (b *builder) inUserNamespace() bool { return b.has(specs.UserNamespace) || b.in.Host.UID != 0 }
+func (b *builder) inUserNamespace() bool {
+	return b.has(specs.UserNamespace) || b.in.Host.UID != 0 || b.in.Host.UserNamespace
+}
 
 func (b *builder) joinNamespaces() error {
 	if b.has(specs.UserNamespace) || b.hasPaths() {

@@ -51,6 +51,11 @@ type File struct {
 // Host holds the facts about the host that a plan depends on.
 type Host struct {
 	UID, GID int
+	// UserNamespace says that the caller is in a user namespace already, where root is not the host's: it may not
+	// make device nodes, for instance.
+	UserNamespace bool
+	// SetgroupsDenied says that the caller's user namespace denies setgroups(2) (user_namespaces(7)).
+	SetgroupsDenied bool
 	// Capabilities is the bounding set of the caller; bit n stands for capability n.
 	Capabilities uint64
 	// LastCap is the highest capability that the kernel knows (/proc/sys/kernel/cap_last_cap).
