@@ -117,6 +117,15 @@ func (g *groups) peak(id string) (int64, error) {
 	return g.number(g.dir(id, "memory"), "memory.max_usage_in_bytes")
 }
 
+// usage is the memory charged to the groups of all containers, in bytes: that of processes and of the kernel on
+// their behalf.
+func (g *groups) usage() (int64, error) {
+	if g.version == 2 {
+		return g.number(g.dir("", "memory"), "memory.current")
+	}
+	return g.number(g.dir("", "memory"), "memory.usage_in_bytes")
+}
+
 // pids are the processes of a container.
 func (g *groups) pids(id string) []int {
 	b, _ := os.ReadFile(filepath.Join(g.dir(id, "memory"), "cgroup.procs"))

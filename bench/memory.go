@@ -139,6 +139,7 @@ func (b *bench) held() {
 	}
 	who := b.with(isOCI)
 	pss := b.newResult(title+"PSS of all", kibibytes, who)
+	charged := b.newResult(title+"memory charged to their cgroups", kibibytes, who)
 	all := b.newResult(title+"memory of the machine", kibibytes, who)
 	took := b.newResult(title+"time to create one", milliseconds, who)
 	s, err := newSpawner()
@@ -150,6 +151,7 @@ func (b *bench) held() {
 	for _, c := range who {
 		var made []*container
 		before, begin := available(), time.Now()
+		groupBefore, _ := b.groups.usage()
 		var failure error
 		for range n {
 			k, _, err := b.create(s, c, plain.change, "/bin/true")
@@ -160,6 +162,7 @@ func (b *bench) held() {
 			made = append(made, k)
 		}
 		elapsed, after := time.Since(begin), available()
+		groupAfter, groupErr := b.groups.usage()
 		var pids []int
 		for _, k := range made {
 			pids = append(pids, b.groups.pids(k.id)...)
@@ -176,11 +179,15 @@ func (b *bench) held() {
 			continue
 		}
 		pss.add(c.name, float64(sum)/1024)
+		if groupErr == nil {
+			charged.add(c.name, float64(groupAfter-groupBefore)/1024)
+		}
 		all.add(c.name, float64(before-after)/1024)
 		took.add(c.name, float64(elapsed.Microseconds())/1000/float64(n))
 		time.Sleep(2 * time.Second) // the kernel takes namespaces and cgroups apart in the background
 	}
 	pss.print()
+	charged.print()
 	all.print()
 	took.print()
 }

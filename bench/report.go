@@ -119,7 +119,11 @@ func (r *result) markdown(w *strings.Builder) {
 		if len(s) == 0 {
 			continue
 		}
-		fmt.Fprintf(w, "| %s | %s | %s | %s |", name, number(median(s)), number(quantile(s, 0.9)), number(quantile(s, 0.99)))
+		p90, p99 := math.NaN(), math.NaN()
+		if len(s) > 1 {
+			p90, p99 = quantile(s, 0.9), quantile(s, 0.99)
+		}
+		fmt.Fprintf(w, "| %s | %s | %s | %s |", name, number(median(s)), number(p90), number(p99))
 		if cpu {
 			fmt.Fprintf(w, " %s | %s |", number(median(r.User[name])), number(median(r.Sys[name])))
 		}
