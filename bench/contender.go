@@ -94,7 +94,7 @@ func (b *bench) findTools(gcr string, add func(*contender, error)) error {
 	}}, err)
 	podman, err := find("podman", "", "podman")
 	add(&contender{name: namePodman, path: podman, once: func(string) []string {
-		return []string{podman, "run", "--rm", "--network=none", "--ulimit=host", "--rootfs", rootfs, "/bin/true"}
+		return []string{podman, "run", "--rm", "--network=none", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024", "--rootfs", rootfs, "/bin/true"}
 	}}, err)
 	if docker, err := exec.LookPath("docker"); err == nil && exec.Command(docker, "version").Run() == nil {
 		add(&contender{name: nameDocker, path: docker, once: func(string) []string {
