@@ -167,19 +167,25 @@ func (s dieWithParent) Emit(e *emitter) {
 func (s dieWithParent) Shell() []string { return nil }
 
 func (b *builder) ready() error {
-	b.add(ready{wait: b.in.Wait, closeFrom: b.plan.Sync() + 1})
+	s := ready{wait: b.in.Wait, closeFrom: b.plan.Sync() + 1}
+	if b.in.Listen {
+		s.listen = b.plan.Sync() + 1
+		s.closeFrom++
+	}
+	b.add(s)
 	return nil
 }
 
 // ready tells the host side that the container is set up.
 type ready struct {
 	wait      bool
+	listen    int // the listening socket, 0 for none
 	closeFrom int
 }
 
 func (s ready) Info() Info {
-	if s.wait {
-		return Info{What: "report that the container is created, and wait for start", Why: "the OCI life cycle has two commands: create ends here, start lets the process go on", Man: "unix(7)"}
+	if s.listen != 0 {
+		return Info{What: "report that the container is created, and wait for start", Why: "the OCI life cycle has two commands: create ends here; start connects to the container's socket and lets the process go on, which from then on reports failures there", Man: "accept(2)"}
 	}
 	return Info{What: "report that the container is set up", Why: "the host side learns that all is well; were it gone, this would fail and the container would end", Man: "unix(7)"}
 }
@@ -187,8 +193,13 @@ func (s ready) Info() Info {
 func (s ready) Emit(e *emitter) {
 	e.CloseFrom(s.closeFrom, false)
 	e.Send(program.Message{Kind: program.Ready})
-	if s.wait {
+	if s.wait || s.listen != 0 {
 		e.Program.Wait()
+	}
+	if s.listen != 0 {
+		e.Prctl(unix.PR_SET_DUMPABLE, "PR_SET_DUMPABLE", program.Num(0))
+		e.UnblockSignals()
+		e.AwaitConnection(program.FD(s.listen))
 	}
 }
 func (s ready) Shell() []string { return nil }
