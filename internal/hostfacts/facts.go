@@ -133,3 +133,16 @@ func fileOf(st *unix.Stat_t) File {
 	}
 	return f
 }
+
+// LastCapability is the highest capability that the kernel knows: the first one that it does not know is an error
+// (PR_CAPBSET_READ(2const)). CAP_CHECKPOINT_RESTORE (40) is there since Linux 5.9.
+func LastCapability() int {
+	last := unix.CAP_CHECKPOINT_RESTORE
+	for last < 63 {
+		if _, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(last+1), 0, 0, 0); err != nil {
+			break
+		}
+		last++
+	}
+	return last
+}

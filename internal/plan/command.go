@@ -69,7 +69,11 @@ func (b *builder) searchExecutable() error {
 	if b.spec.Process.Args[0] == "" {
 		return fieldError("process.args[0]", "plan command", "it is empty", "")
 	}
-	b.add(search{name: b.spec.Process.Args[0], candidates: Candidates(b.spec.Process.Args[0], b.spec.Process.Env, b.spec.Process.Cwd)})
+	name := b.spec.Process.Args[0]
+	if x := b.plan.exec; x != nil && x.path != "" {
+		name = x.path
+	}
+	b.add(search{name: name, candidates: Candidates(name, b.spec.Process.Env, b.spec.Process.Cwd)})
 	return nil
 }
 

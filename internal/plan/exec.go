@@ -24,13 +24,26 @@ type ExecInput struct {
 	Wait bool
 	// PreserveFDs is the number of descriptors from 3 on that the command inherits.
 	PreserveFDs int
-	// Hook says that the process is a hook of the container: it keeps all rights, and starts in /.
+	// Hook says that the process is a createContainer hook: it keeps all rights that it gets, since the container
+	// is not there yet.
 	Hook bool
+	// Path is the executable when Process.Args[0] is not what names it.
+	Path string
 }
 
 type execInput struct {
 	namespaces uint64
-	hook       bool
+	path       string
+	target     int // descriptor of the pidfd
+}
+
+// left are the namespaces that the program has to join itself.
+func (b *builder) left() uint64 {
+	flags := b.plan.exec.namespaces
+	if b.in.Host.SysAdmin {
+		flags &^= threadJoins
+	}
+	return flags
 }
 
 // execOrder is the way of a further process into a container.
@@ -81,7 +94,7 @@ func NewExec(in ExecInput) (*Plan, error) {
 		return nil, fieldError("process.args", "plan command", "there is no command to run", "")
 	}
 	p := &Plan{in: Input{Spec: &spec, Host: in.Host, Cgroup: in.Cgroup, Wait: in.Wait, PreserveFDs: in.PreserveFDs}}
-	p.exec = &execInput{namespaces: in.Namespaces, hook: in.Hook}
+	p.exec = &execInput{namespaces: in.Namespaces, path: in.Path}
 	b := &builder{in: &p.in, plan: p, spec: &spec, ns: map[specs.LinuxNamespaceType]specs.LinuxNamespace{}}
 	for _, t := range namespaceTypes {
 		if in.Namespaces&t.flag != 0 {
@@ -97,6 +110,9 @@ func NewExec(in ExecInput) (*Plan, error) {
 	}
 	if early := in.Namespaces & threadJoins; early != 0 && in.Host.SysAdmin {
 		p.HostJoins = []HostJoin{{Flags: early}}
+	}
+	if b.left() != 0 {
+		p.exec.target = b.addFD(FD{Kind: FDTarget})
 	}
 	order := execOrder
 	if in.Hook {
@@ -116,15 +132,12 @@ func NewExec(in ExecInput) (*Plan, error) {
 // joinTarget enters what is left of the container's namespaces after the host side has entered those that a
 // single thread can.
 func (b *builder) joinTarget() error {
-	left := b.plan.exec.namespaces
-	if b.in.Host.SysAdmin {
-		left &^= threadJoins
-	}
+	left := b.left()
 	b.add(undumpable{joins: true})
 	if left == 0 {
 		return nil
 	}
-	b.add(joinTarget{fd: b.addFD(FD{Kind: FDTarget}), flags: left})
+	b.add(joinTarget{fd: b.plan.exec.target, flags: left})
 	if left&unix.CLONE_NEWUSER != 0 {
 		b.add(becomeRoot{})
 	}
@@ -162,22 +175,23 @@ func (b *builder) execConsole() error {
 
 // execHook runs the program of a hook, whose path is not searched for.
 func (b *builder) execHook() error {
-	b.add(runHook{args: b.spec.Process.Args, env: b.spec.Process.Env, first: b.plan.Sync()})
+	b.add(runHook{path: b.plan.exec.path, args: b.spec.Process.Args, env: b.spec.Process.Env, first: b.plan.Sync()})
 	return nil
 }
 
 type runHook struct {
+	path      string
 	args, env []string
 	first     int
 }
 
 func (s runHook) Info() Info {
-	return Info{What: fmt.Sprintf("run hook %s", s.args[0]), Field: "hooks", Why: "the hook runs in the container's namespaces", Man: "execve(2)"}
+	return Info{What: fmt.Sprintf("run hook %s", s.path), Field: "hooks", Why: "the hook runs in the container's namespaces", Man: "execve(2)"}
 }
 
 func (s runHook) Emit(e *emitter) {
 	e.CloseFrom(s.first, true)
 	e.UnblockSignals()
-	e.Execve(e.String(s.args[0]), s.args[1:], s.env)
+	e.Execve(e.String(s.path), s.args, s.env)
 }
 func (s runHook) Shell() []string { return nil }
