@@ -285,13 +285,13 @@ func (r *run) start() (int, error) {
 		OnConsole: func(m *os.File) error { master = m; return nil },
 	}
 	watch := r.watch(&opts)
-	forward, stop := func(*launch.Process) {}, func() {}
+	var forward *launch.Forwarder
 	if !r.o.Step {
-		forward, stop = launch.ForwardSignals()
+		forward = launch.ForwardSignals()
+		opts.Meanwhile = forward.Rest
 	}
 	p, err := launch.Start(r.plan, opts)
 	if err != nil {
-		stop()
 		if master != nil {
 			master.Close()
 		}
@@ -303,9 +303,9 @@ func (r *run) start() (int, error) {
 	}
 	watch.done()
 	if r.o.Step {
-		forward, stop = launch.ForwardSignals()
+		forward = launch.ForwardSignals()
+		forward.Rest()
 	}
-	defer stop()
 	defer p.Close()
 	var t *launch.Terminal
 	if master != nil {
@@ -315,7 +315,7 @@ func (r *run) start() (int, error) {
 			return StatusGCR, fmt.Errorf("connect the container's terminal: %w", err)
 		}
 	}
-	forward(p)
+	forward.To(p)
 	status, err := p.Wait()
 	if t != nil {
 		if terr := t.Close(); err == nil && terr != nil {

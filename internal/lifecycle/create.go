@@ -39,6 +39,8 @@ type CreateOptions struct {
 	Environ []string
 	// Detached says that nobody waits for the container here.
 	Detached bool
+	// Meanwhile is called while the container sets itself up.
+	Meanwhile func()
 }
 
 // creation is one call of Create or Run on its way.
@@ -244,6 +246,7 @@ func (cr *creation) run(listen bool) error {
 	}
 	cr.process, err = launch.Start(cr.plan, launch.Options{
 		Stdio: stdio, Host: in.Host, Listener: cr.listener, Resctrl: resctrl,
+		Meanwhile:  cr.o.Meanwhile,
 		MakeCgroup: cr.makeCgroup, OnHooks: cr.hooks, OnReady: cr.ready, OnConsole: cr.console, OnNotify: cr.notify,
 	})
 	return err
