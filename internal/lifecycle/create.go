@@ -45,19 +45,21 @@ type CreateOptions struct {
 
 // creation is one call of Create or Run on its way.
 type creation struct {
-	o        CreateOptions
-	c        *Container
-	spec     *specs.Spec
-	data     []byte
-	bundle   string
-	group    *cgroup.Group
-	cgroups  cgroup.Host
-	cplan    cgroup.Plan
-	plan     *plan.Plan
-	listener *os.File
-	master   *os.File
-	process  *launch.Process
-	exists   bool // a process came into being: poststop hooks are due on failure
+	o         CreateOptions
+	c         *Container
+	spec      *specs.Spec
+	data      []byte
+	bundle    string
+	group     *cgroup.Group
+	cgroups   cgroup.Host
+	cplan     cgroup.Plan
+	plan      *plan.Plan
+	listener  *os.File
+	master    *os.File
+	process   *launch.Process
+	noCommand bool
+	warnings  []string // found before there is a container
+	exists    bool     // a process came into being: poststop hooks are due on failure
 }
 
 // Create makes a container whose process waits for Start.
@@ -81,6 +83,9 @@ func (s Store) create(o CreateOptions, listen bool) (*creation, error) {
 		return nil, err
 	}
 	cr.c = c
+	for _, w := range cr.warnings {
+		s.warn("%s", w)
+	}
 	if err := cr.run(listen); err != nil {
 		cr.undo()
 		return nil, err
@@ -157,8 +162,12 @@ func (cr *creation) load() error {
 		return err
 	}
 	if cr.spec.Process == nil {
-		return errors.New("process property must not be empty")
+		if !cr.o.Detached {
+			return errNoProcess
+		}
+		cr.spec.Process, cr.noCommand = &specs.Process{Cwd: "/"}, true
 	}
+	cr.dropMounts()
 	if cr.o.SystemdCgroup {
 		return errors.New("make cgroup (--systemd-cgroup): the systemd cgroup driver is not available in this version; use cgroupfs")
 	}
@@ -172,6 +181,22 @@ func (cr *creation) load() error {
 		}
 	}
 	return cr.checkConsole()
+}
+
+// dropMounts leaves the mounts out where there is no mount namespace: made all the same they would appear on the
+// host and stay there after the container.
+func (cr *creation) dropMounts() {
+	if cr.spec.Linux != nil {
+		for _, ns := range cr.spec.Linux.Namespaces {
+			if ns.Type == specs.MountNamespace {
+				return
+			}
+		}
+	}
+	if len(cr.spec.Mounts) > 0 {
+		cr.warnings = append(cr.warnings, "mounts: there is no mount namespace, so nothing is mounted")
+		cr.spec.Mounts = nil
+	}
 }
 
 func bindMount(m specs.Mount) bool {
@@ -264,7 +289,7 @@ func (cr *creation) input(listen bool) (plan.Input, error) {
 	setHome(cr.spec.Process, cr.spec.Root.Path)
 	return plan.Input{
 		Spec: cr.spec, Root: plan.Root{Path: cr.spec.Root.Path}, Host: host,
-		Wait: true, Listen: listen, CreateCwd: true, PreserveFDs: cr.o.PreserveFDs, NoPivot: cr.o.NoPivot,
+		Wait: true, Listen: listen, NoCommand: cr.noCommand, CreateCwd: true, PreserveFDs: cr.o.PreserveFDs, NoPivot: cr.o.NoPivot,
 		Hooks: hasEarlyHooks(cr.spec.Hooks), Resctrl: cr.spec.Linux != nil && cr.spec.Linux.IntelRdt != nil,
 	}, nil
 }
@@ -469,7 +494,8 @@ func (cr *creation) hooks(pid int, pidfd *os.File) error {
 		return err
 	}
 	h := cr.spec.Hooks
-	st := cr.c.hookState(specs.StateCreating)
+	// Hooks come after step 2 of the life cycle, the making of the environment, and so find the container created.
+	st := cr.c.hookState(specs.StateCreated)
 	if err := runHooks("prestart", h.Prestart, st); err != nil { //nolint:staticcheck // deprecated, but Docker up to 26 uses it
 		return err
 	}

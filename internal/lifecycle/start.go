@@ -35,6 +35,9 @@ func (s Store) Start(id string) error {
 	if err != nil {
 		return err
 	}
+	if config.Process == nil {
+		return c.abort(config, errNoProcess)
+	}
 	conn, err := dial(filepath.Join(c.dir, socketName), unix.SOCK_SEQPACKET)
 	if err != nil {
 		return fmt.Errorf("connect to the waiting container: %w", err)
@@ -53,6 +56,9 @@ func (s Store) Start(id string) error {
 	_ = os.Remove(filepath.Join(c.dir, socketName))
 	return c.poststart(config)
 }
+
+// errNoProcess is the error of a start without anything to start.
+var errNoProcess = errors.New("process property must not be empty")
 
 // abort ends a container whose start has failed; it stays there, stopped, to be deleted (runtime.md, "Lifecycle").
 func (c *Container) abort(_ *specs.Spec, err error) error {
@@ -93,9 +99,6 @@ func (c *Container) config() (*specs.Spec, error) {
 	config, _, err := spec.Load(filepath.Join(c.dir, configName))
 	if err != nil {
 		return nil, err
-	}
-	if config.Process == nil {
-		return nil, errors.New("process property must not be empty")
 	}
 	return config, nil
 }

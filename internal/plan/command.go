@@ -66,6 +66,9 @@ func (s workdir) Emit(e *emitter) {
 func (s workdir) Shell() []string { return []string{"cd " + shellQuote(s.path)} }
 
 func (b *builder) searchExecutable() error {
+	if b.in.NoCommand {
+		return nil
+	}
 	if b.spec.Process.Args[0] == "" {
 		return fieldError("process.args[0]", "plan command", "it is empty", "")
 	}
@@ -208,20 +211,54 @@ func (s ready) Emit(e *emitter) {
 }
 func (s ready) Shell() []string { return nil }
 
+// handOver leaves nothing to do that a system call filter could refuse.
+func (b *builder) handOver() error {
+	if b.in.Init {
+		return nil // an init goes on working: it does the same in the child
+	}
+	b.add(handOver{first: b.plan.Sync()})
+	return nil
+}
+
+// handOver prepares the process for the user's command.
+type handOver struct{ first int }
+
+func (s handOver) Info() Info {
+	return Info{What: "mark the remaining descriptors to be closed, and accept signals", Why: "the command inherits its standard streams and nothing else; it is done now since a system call filter may know neither close_range nor rt_sigprocmask", Man: "close_range(2)"}
+}
+
+func (s handOver) Emit(e *emitter) {
+	e.CloseFrom(s.first, true)
+	e.UnblockSignals()
+}
+func (s handOver) Shell() []string { return nil }
+
 func (b *builder) exec() error {
 	p := b.spec.Process
-	s := execCommand{args: p.Args, env: p.Env, first: b.plan.Sync()}
+	if b.in.NoCommand {
+		b.add(noCommand{})
+		return nil
+	}
+	s := execCommand{args: p.Args, env: p.Env}
 	if b.in.Init {
-		b.add(initProcess{})
+		b.add(initProcess{}, handOver{first: b.plan.Sync()})
 	}
 	b.add(s)
 	return nil
 }
 
+// noCommand ends a container that has no command.
+type noCommand struct{}
+
+func (s noCommand) Info() Info {
+	return Info{What: "run nothing", Field: "process", Why: "the configuration has no process: the container can be created, but not started", Man: "OCI config.md, \"Process\""}
+}
+func (s noCommand) Emit(e *emitter) { e.Fail(unix.ENOEXEC, "there is a command") }
+func (s noCommand) Shell() []string { return nil }
+
 // execCommand replaces the program by the user's command.
 type execCommand struct {
 	args, env []string
-	first     int
 }
 
 func (s execCommand) Info() Info {
@@ -232,8 +269,6 @@ func (s execCommand) Info() Info {
 }
 
 func (s execCommand) Emit(e *emitter) {
-	e.CloseFrom(s.first, true)
-	e.UnblockSignals()
 	e.Execve(e.exe, s.args, s.env)
 }
 

@@ -66,6 +66,7 @@ var execOrder = []func(*builder) error{
 	(*builder).capabilities,
 	(*builder).searchExecutable,
 	(*builder).ready,
+	(*builder).handOver,
 	(*builder).noNewPrivs,
 	(*builder).seccomp,
 	(*builder).finalCapabilities,

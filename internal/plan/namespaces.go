@@ -45,7 +45,7 @@ func (b *builder) prepare() error {
 	if b.spec.Process == nil {
 		return fieldError("process", "read configuration", "it is missing", "")
 	}
-	if len(b.spec.Process.Args) == 0 {
+	if len(b.spec.Process.Args) == 0 && !b.in.NoCommand {
 		return fieldError("process.args", "read configuration", "there is no command to run", "")
 	}
 	b.ns = map[specs.LinuxNamespaceType]specs.LinuxNamespace{}

@@ -39,6 +39,9 @@ type Input struct {
 	// Hooks makes the program stop before it changes the root, while the host side runs the hooks prestart,
 	// createRuntime and createContainer.
 	Hooks bool
+	// NoCommand makes a container without a command, which waits for a start that must fail: the configuration has
+	// no process (config.md, "Process").
+	NoCommand bool
 	// NoPivot moves the root filesystem over / instead of calling pivot_root, which an initial ramfs refuses.
 	NoPivot bool
 	// Resctrl is an open "tasks" file of the resctrl file system that the process enters, see linux.intelRdt.
@@ -230,6 +233,7 @@ var order = []func(*builder) error{
 	(*builder).maskedPaths,
 	(*builder).readonlyRoot,
 	(*builder).pivot,
+	(*builder).rootPropagation,
 	(*builder).scheduling,
 	(*builder).memoryPolicy,
 	(*builder).rlimits,
@@ -241,6 +245,7 @@ var order = []func(*builder) error{
 	(*builder).searchExecutable,
 	(*builder).dieWithParent,
 	(*builder).ready,
+	(*builder).handOver,
 	(*builder).noNewPrivs,
 	(*builder).seccomp,
 	(*builder).finalCapabilities,

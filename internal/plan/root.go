@@ -275,12 +275,6 @@ func (b *builder) readonlyRoot() error {
 	if !b.has(specs.MountNamespace) {
 		return nil
 	}
-	switch p := b.spec.Linux.RootfsPropagation; strings.TrimPrefix(p, "r") {
-	case "shared":
-		b.add(rootPropagation{unix.MS_SHARED, p})
-	case "unbindable":
-		b.add(rootPropagation{unix.MS_UNBINDABLE, p})
-	}
 	if b.spec.Root != nil && b.spec.Root.Readonly {
 		b.add(readonlyRoot{})
 	}
@@ -322,6 +316,21 @@ func (b *builder) pivot() error {
 		b.add(enterRoot{move: true})
 	default:
 		b.add(pivot{})
+	}
+	return nil
+}
+
+// rootPropagation sets what the container's root passes on. It comes after the change of the root, for pivot_root
+// takes no shared mount.
+func (b *builder) rootPropagation() error {
+	if !b.has(specs.MountNamespace) {
+		return nil
+	}
+	switch p := b.spec.Linux.RootfsPropagation; strings.TrimPrefix(p, "r") {
+	case "shared":
+		b.add(rootPropagation{unix.MS_SHARED, p})
+	case "unbindable":
+		b.add(rootPropagation{unix.MS_UNBINDABLE, p})
 	}
 	return nil
 }
