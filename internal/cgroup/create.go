@@ -69,14 +69,23 @@ func remove(made []madeDir) {
 
 // makeDir makes one directory with all above it and returns it open.
 func (p Plan) makeDir(d Dir, made *[]madeDir) (*os.File, error) {
-	at, err := openDir(unix.AT_FDCWD, d.Mount, unix.O_PATH)
+	names := components(d.Path)
+	first := max(0, len(names)-1)
+	// Most groups are made below one that is there.
+	at, err := openDir(unix.AT_FDCWD, path.Join(append([]string{d.Mount}, names[:first]...)...), unix.O_PATH)
+	if errors.Is(err, unix.ENOENT) && first > 0 {
+		first = 0
+		at, err = openDir(unix.AT_FDCWD, d.Mount, unix.O_PATH)
+	}
 	if err != nil {
 		return nil, &Error{Op: "open", Object: d.Mount, Cause: err}
 	}
-	names := components(d.Path)
-	for i, name := range names {
+	fresh := false
+	for i := first; i < len(names); i++ {
+		name := names[i]
 		err := unix.Mkdirat(int(at.Fd()), name, 0o755)
 		last := i == len(names)-1
+		fresh = err == nil
 		below := path.Join(append([]string{d.Mount}, names[:i+1]...)...)
 		if err == nil {
 			*made = append(*made, madeDir{at, name})
@@ -104,7 +113,7 @@ func (p Plan) makeDir(d Dir, made *[]madeDir) (*os.File, error) {
 	case p.Version == 2:
 		prepareErr = enable(d, at)
 	case d.Cpuset:
-		prepareErr = inheritCpuset(d, at)
+		prepareErr = inheritCpuset(d, at, fresh)
 	}
 	if prepareErr != nil {
 		at.Close()
@@ -153,8 +162,10 @@ func checkVacant(dir *os.File, key, name string) error {
 
 // apply does the writes, the device filter and the change of owner.
 func (p Plan) apply(g *Group) error {
+	var file openFileOf
+	defer file.close()
 	for _, w := range p.Writes {
-		if err := w.apply(g, p.Version); err != nil {
+		if err := w.applyTo(g, p.Version, &file); err != nil {
 			return err
 		}
 	}
@@ -169,8 +180,41 @@ func (p Plan) apply(g *Group) error {
 	return nil
 }
 
+// openFileOf keeps the file of the last write open: the rules about devices all go to the same one.
+type openFileOf struct {
+	controller, name string
+	fd               int // valid where name is set
+}
+
+func (o *openFileOf) close() {
+	if o.name != "" {
+		unix.Close(o.fd)
+		o.name = ""
+	}
+}
+
+// write writes a value in one write call.
+func (o *openFileOf) write(dir *os.File, w Write) error {
+	if o.name != w.File || o.controller != w.Controller {
+		o.close()
+		fd, err := unix.Openat(int(dir.Fd()), w.File, unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			return err
+		}
+		*o = openFileOf{w.Controller, w.File, fd}
+	}
+	return writeOnce(o.fd, w.Value)
+}
+
 // apply does one write.
 func (w Write) apply(g *Group, version int) error {
+	var file openFileOf
+	defer file.close()
+	return w.applyTo(g, version, &file)
+}
+
+// applyTo does one write, through the open file where it is the right one.
+func (w Write) applyTo(g *Group, version int, file *openFileOf) error {
 	d, ok := g.with(w.Controller)
 	if !ok {
 		return w.fail("", ErrNoGroup, version)
@@ -178,7 +222,7 @@ func (w Write) apply(g *Group, version int) error {
 	if w.skip(d.dir) {
 		return nil
 	}
-	if err := writeFile(d.dir, w.File, w.Value); err != nil {
+	if err := file.write(d.dir, w); err != nil {
 		return w.fail(d.path, err, version)
 	}
 	return nil

@@ -322,18 +322,18 @@ func (s Store) ExplainCreate(o CreateOptions, wait bool) (*plan.Plan, error) {
 // planCgroup compiles the container's cgroup. Where the caller has no full rights over cgroups the group is made at
 // once, for only then is it known in which hierarchies there is one.
 func (cr *creation) planCgroup(host plan.Host) (plan.Cgroup, error) {
-	ch, err := cgroup.Detect()
+	path := ""
+	var resources *specs.LinuxResources
+	if l := cr.spec.Linux; l != nil {
+		path, resources = l.CgroupsPath, l.Resources
+	}
+	ch, err := cgroup.DetectFor(path)
 	if err != nil {
 		return plan.Cgroup{}, err
 	}
 	cr.cgroups = ch
 	if cr.o.NoCgroup {
 		return planCgroup(ch, nil), nil
-	}
-	path := ""
-	var resources *specs.LinuxResources
-	if l := cr.spec.Linux; l != nil {
-		path, resources = l.CgroupsPath, l.Resources
 	}
 	opts := cgroup.Options{ID: cr.o.ID, Owner: cgroupOwner(cr.spec)}
 	if cr.cplan, err = cgroup.Compile(ch, path, resources, opts); err != nil {
