@@ -19,6 +19,9 @@ import (
 	"runtime/debug"
 
 	"gcr/internal/engine"
+	"gcr/internal/image/userns"
+	"gcr/internal/imagecmd"
+	"gcr/internal/seccomp/seccompcmd"
 
 	"github.com/spf13/cobra"
 )
@@ -27,6 +30,7 @@ import (
 var version = "0.1.0"
 
 func main() {
+	userns.Hook()
 	status, err := execute(os.Args[1:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "gcr: "+err.Error())
@@ -51,7 +55,8 @@ see gcr run --explain, --trace and --step.`,
 		Version:       version,
 	}
 	root.SetVersionTemplate("gcr version {{.Version}}" + revision() + "\n")
-	root.AddCommand(runCommand(&status))
+	root.AddCommand(runCommand(&status), seccompcmd.Command())
+	root.AddCommand(imagecmd.Commands()...)
 	root.SetArgs(args)
 	if err := root.Execute(); err != nil {
 		if status == 0 {

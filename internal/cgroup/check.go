@@ -15,10 +15,12 @@ const resourcesField = "linux.resources."
 
 func checkMemory(m *specs.LinuxMemory) error {
 	const f = resourcesField + "memory."
+	//lint:ignore SA1019 clients still send kernel, mostly as 0
+	kernel := m.Kernel
 	for _, v := range []struct {
 		name  string
 		value *int64
-	}{{"limit", m.Limit}, {"reservation", m.Reservation}, {"swap", m.Swap}, {"kernel", m.Kernel}, {"kernelTCP", m.KernelTCP}} {
+	}{{"limit", m.Limit}, {"reservation", m.Reservation}, {"swap", m.Swap}, {"kernel", kernel}, {"kernelTCP", m.KernelTCP}} {
 		if v.value != nil && *v.value < -1 {
 			return invalid(f+v.name, itoa(*v.value), "bytes cannot be negative", "-1 means no limit")
 		}

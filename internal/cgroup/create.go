@@ -162,10 +162,11 @@ func checkVacant(dir *os.File, key, name string) error {
 
 // apply does the writes, the device filter and the change of owner.
 func (p Plan) apply(g *Group) error {
-	var file openFileOf
-	defer file.close()
+	// The default device rules are eleven lines for one file of v1: it stays open from one to the next.
+	var last openWrite
+	defer last.close()
 	for _, w := range p.Writes {
-		if err := w.applyTo(g, p.Version, &file); err != nil {
+		if err := last.apply(g, p.Version, w); err != nil {
 			return err
 		}
 	}
@@ -180,41 +181,21 @@ func (p Plan) apply(g *Group) error {
 	return nil
 }
 
-// openFileOf keeps the file of the last write open: the rules about devices all go to the same one.
-type openFileOf struct {
-	controller, name string
-	fd               int // valid where name is set
+// openWrite is a file of the group that the last write went to.
+type openWrite struct {
+	file string
+	f    *os.File
 }
 
-func (o *openFileOf) close() {
-	if o.name != "" {
-		unix.Close(o.fd)
-		o.name = ""
+func (o *openWrite) close() {
+	if o.f != nil {
+		o.f.Close()
 	}
-}
-
-// write writes a value in one write call.
-func (o *openFileOf) write(dir *os.File, w Write) error {
-	if o.name != w.File || o.controller != w.Controller {
-		o.close()
-		fd, err := unix.Openat(int(dir.Fd()), w.File, unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
-		if err != nil {
-			return err
-		}
-		*o = openFileOf{w.Controller, w.File, fd}
-	}
-	return writeOnce(o.fd, w.Value)
+	o.f = nil
 }
 
 // apply does one write.
-func (w Write) apply(g *Group, version int) error {
-	var file openFileOf
-	defer file.close()
-	return w.applyTo(g, version, &file)
-}
-
-// applyTo does one write, through the open file where it is the right one.
-func (w Write) applyTo(g *Group, version int, file *openFileOf) error {
+func (o *openWrite) apply(g *Group, version int, w Write) error {
 	d, ok := g.with(w.Controller)
 	if !ok {
 		return w.fail("", ErrNoGroup, version)
@@ -222,10 +203,25 @@ func (w Write) applyTo(g *Group, version int, file *openFileOf) error {
 	if w.skip(d.dir) {
 		return nil
 	}
-	if err := file.write(d.dir, w); err != nil {
+	if o.f == nil || o.file != w.File {
+		o.close()
+		f, err := openFile(d.dir, w.File, unix.O_WRONLY)
+		if err != nil {
+			return w.fail(d.path, err, version)
+		}
+		o.file, o.f = w.File, f
+	}
+	if err := writeOnce(int(o.f.Fd()), w.Value); err != nil {
 		return w.fail(d.path, err, version)
 	}
 	return nil
+}
+
+// apply does this one write.
+func (w Write) apply(g *Group, version int) error {
+	var o openWrite
+	defer o.close()
+	return o.apply(g, version, w)
 }
 
 // skip tells that the kernel's choice of files makes the write needless.

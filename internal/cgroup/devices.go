@@ -65,7 +65,7 @@ func (r DeviceRule) String() string {
 	if r.Allow {
 		return "allow " + r.device()
 	}
-	return "deny  " + r.device()
+	return "deny " + r.device()
 }
 
 // defaultDevices are what every container may use (OCI config-linux.md, "Default Devices", and what runc

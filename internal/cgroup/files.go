@@ -43,7 +43,7 @@ func writeFile(dir *os.File, name, value string) error {
 
 func writeOnce(fd int, value string) error {
 	for {
-		if _, err := unix.Write(fd, []byte(value)); err != unix.EINTR {
+		if _, err := unix.Pwrite(fd, []byte(value), 0); err != unix.EINTR {
 			return err
 		}
 	}

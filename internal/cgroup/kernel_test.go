@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -43,6 +44,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// sink keeps a loop from being empty.
+var sink atomic.Int64
+
 // play is what a process of a test does.
 func play(role string, args []string) {
 	switch role {
@@ -60,10 +64,19 @@ func play(role string, args []string) {
 		}
 	case "spin": // use CPU until the end of input
 		go func() {
-			for {
+			for n := 0; ; n++ {
+				sink.Store(int64(n))
 			}
 		}()
 		_, _ = os.Stdin.Read(make([]byte, 1))
+	case "fork": // start chains of processes, again when they broke at pids.max
+		for {
+			c := exec.Command("sh", "-c", "f() { f & }; f; f")
+			if c.Start() == nil {
+				go func() { _ = c.Wait() }()
+			}
+			time.Sleep(time.Millisecond)
+		}
 	case "count": // write a growing number to a file
 		f, err := os.OpenFile(args[0], os.O_WRONLY|os.O_CREATE, 0o600)
 		if err != nil {
@@ -94,6 +107,11 @@ func play(role string, args []string) {
 			if err := g.Delete(context.Background()); err != nil {
 				panic(err)
 			}
+		}
+	case "rootless": // what an ordinary user gets where nothing is delegated
+		if err := playRootless(args[0]); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
 		}
 	case "ignore-term":
 		signal.Ignore(syscall.SIGTERM)

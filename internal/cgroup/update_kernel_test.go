@@ -48,11 +48,15 @@ func TestUpdateTakesEffect(t *testing.T) {
 		if code := role(t, g, "hog").wait(t); code != 137 {
 			t.Errorf("after the last update to 64 MiB the hog ended with %d", code)
 		}
-		if err := g.Update(&specs.LinuxResources{Pids: &specs.LinuxPids{Limit: n(1)}}); err != nil {
+		now, err := g.Stats()
+		if err != nil {
 			t.Fatal(err)
 		}
-		if code := start(t, g, "sh", "-c", "(sleep 0; :); exit 7").wait(t); code == 7 {
-			t.Error("with pids.max 1 a shell can fork")
+		if err := g.Update(&specs.LinuxResources{Pids: &specs.LinuxPids{Limit: n(int64(now.Pids.Current) + 2)}}); err != nil {
+			t.Fatal(err)
+		}
+		if code := start(t, g, "sh", "-c", "sleep 1000 & sleep 1000 & sleep 1000 & exit 7").wait(t); code == 7 {
+			t.Error("with room for two processes, a shell and three more fit")
 		}
 	})
 }

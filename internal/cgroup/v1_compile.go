@@ -3,6 +3,8 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -48,8 +50,8 @@ func (c *compiler) resourcesV1(r *specs.LinuxResources) error {
 			return err
 		}
 	}
-	for key := range r.Unified {
-		return invalid(resourcesField+"unified", key, "this host has cgroup v1", "the unified map needs cgroup v2; use the other fields of linux.resources")
+	if len(r.Unified) > 0 {
+		return invalid(resourcesField+"unified", slices.Min(slices.Collect(maps.Keys(r.Unified))), "this host has cgroup v1", "the unified map needs cgroup v2; use the other fields of linux.resources")
 	}
 	return nil
 }
@@ -62,6 +64,7 @@ func (c *compiler) memoryV1(m *specs.LinuxMemory) error {
 	if err := checkMemory(m); err != nil {
 		return err
 	}
+	//lint:ignore SA1019 clients still send it, mostly as 0
 	if set(m.Kernel) {
 		c.note(f+"kernel", "ignored: kernel memory has no limit of its own since Linux 5.4")
 	}

@@ -3,6 +3,7 @@ package cgroup
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -43,12 +44,26 @@ func deviceStateOf(rules []DeviceRule) (deviceState, error) {
 		}
 		for _, e := range s.exceptions {
 			if e.Type == r.Type && overlap(e.Major, r.Major) && overlap(e.Minor, r.Minor) && e.Access&r.Access != 0 {
-				return s, invalid(resourcesField+"devices", strings.TrimSpace(r.String()),
+				return s, invalid(resourcesField+"devices", strconv.Quote(r.String()),
 					fmt.Sprintf("cgroup v1 cannot carve it out of the earlier %q", e.String()), "name the devices one by one, or use cgroup v2")
 			}
 		}
 	}
 	return s, nil
+}
+
+// AllowedDevices gives what a container with these rules may use, default devices included, as a plain list
+// without denials; all tells that it may use everything. Rules that have no such form are an error.
+func AllowedDevices(devices []specs.LinuxDeviceCgroup) (list []DeviceRule, all bool, err error) {
+	rules, err := deviceRules(devices)
+	if err != nil {
+		return nil, false, err
+	}
+	s, err := deviceStateOf(rules)
+	if err != nil || s.allow {
+		return nil, s.allow, err
+	}
+	return s.exceptions, false, nil
 }
 
 func overlap(a, b int64) bool { return a == wildcard || b == wildcard || a == b }

@@ -48,6 +48,7 @@ func (c *compiler) memoryV2(m *specs.LinuxMemory) error {
 	case m.DisableOOMKiller != nil && *m.DisableOOMKiller:
 		return invalid(f+"disableOOMKiller", "true", "cgroup v2 always kills when memory runs out", "unified: memory.high slows the group down before that")
 	}
+	//lint:ignore SA1019 clients still send it, mostly as 0
 	if set(m.Kernel) {
 		c.note(f+"kernel", "ignored: kernel memory counts towards limit on cgroup v2")
 	}

@@ -16,6 +16,9 @@ import (
 // This file has the four bpf(2) calls that a device filter needs. The loader of a BPF library would probe
 // kernel features and parse type information first, which costs more than starting the container.
 
+// filterName tells our program from those of others.
+const filterName = "gcr_devices"
+
 // attach loads the filter and puts it in the place of the one that is there, in one step, or adds it to a
 // group that has none (BPF_PROG_ATTACH with BPF_F_REPLACE, since Linux 5.6). The kernel drops it with the group.
 func (f *DeviceFilter) attach(group *os.File) error {
@@ -61,7 +64,8 @@ func (f *DeviceFilter) attach(group *os.File) error {
 func (f *DeviceFilter) load() (int, error) {
 	var code bytes.Buffer
 	insns := f.Instructions()
-	if err := insns.Marshal(&code, binary.NativeEndian); err != nil {
+	// GCR emits code for amd64 and arm64 only, both little-endian.
+	if err := insns.Marshal(&code, binary.LittleEndian); err != nil {
 		return -1, err
 	}
 	license := []byte("Apache-2.0\x00")
@@ -79,7 +83,7 @@ func (f *DeviceFilter) load() (int, error) {
 		insns: unsafe.Pointer(unsafe.SliceData(code.Bytes())), license: unsafe.Pointer(unsafe.SliceData(license)),
 		expectedAttachFor: unix.BPF_CGROUP_DEVICE,
 	}
-	copy(attr.name[:], "gcr_devices")
+	copy(attr.name[:], filterName)
 	fd, err := bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
 	if err != nil && !errors.Is(err, unix.EPERM) {
 		// Once more, to hear the verifier's reason.
@@ -95,8 +99,8 @@ func (f *DeviceFilter) load() (int, error) {
 	return fd, err
 }
 
-// attachedFilter gives a descriptor of the device filter that is attached to the group itself, -1 if none.
-// Where several are (another tool added its own), the last one is ours to replace.
+// attachedFilter gives a descriptor of our device filter that is attached to the group itself, -1 if there
+// is none. Others may be there too, of systemd for instance; all have to agree, so they are left alone.
 func attachedFilter(dir *os.File) (int, error) {
 	var ids [64]uint32 // BPF_CGROUP_MAX_PROGS
 	attr := struct {
@@ -108,11 +112,39 @@ func attachedFilter(dir *os.File) (int, error) {
 	if _, err := bpf(unix.BPF_PROG_QUERY, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
 		return -1, err
 	}
-	if attr.count == 0 {
-		return -1, nil
+	for _, id := range ids[:min(int(attr.count), len(ids))] {
+		byID := struct{ id, next, flags uint32 }{id: id}
+		fd, err := bpf(unix.BPF_PROG_GET_FD_BY_ID, unsafe.Pointer(&byID), unsafe.Sizeof(byID))
+		if errors.Is(err, unix.ENOENT) {
+			continue // gone since the query
+		}
+		if err != nil {
+			return -1, err
+		}
+		name, err := programName(fd)
+		if err == nil && name == filterName {
+			return fd, nil
+		}
+		unix.Close(fd)
+		if err != nil {
+			return -1, err
+		}
 	}
-	byID := struct{ id, next, flags uint32 }{id: ids[min(int(attr.count), len(ids))-1]}
-	return bpf(unix.BPF_PROG_GET_FD_BY_ID, unsafe.Pointer(&byID), unsafe.Sizeof(byID))
+	return -1, nil
+}
+
+// programName asks for the name that a program was loaded with (struct bpf_prog_info, linux/bpf.h).
+func programName(fd int) (string, error) {
+	var info [128]byte
+	attr := struct {
+		fd, size uint32
+		info     unsafe.Pointer
+	}{uint32(fd), uint32(len(info)), unsafe.Pointer(&info)}
+	if _, err := bpf(unix.BPF_OBJ_GET_INFO_BY_FD, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
+		return "", err
+	}
+	const at, size = 64, 16 // offset of name, BPF_OBJ_NAME_LEN
+	return string(bytes.TrimRight(info[at:at+size], "\x00")), nil
 }
 
 // bpf is bpf(2). The descriptors it returns are close-on-exec.

@@ -58,10 +58,24 @@ func enableIn(dir *os.File, name string, need, try []string) error {
 		return &Error{Op: "read", Object: path.Join(name, "cgroup.subtree_control"), Cause: err}
 	}
 	enabled := strings.Fields(list)
-	for _, c := range need {
-		if slices.Contains(enabled, c) {
-			continue
+	have := func(c string) bool { return slices.Contains(enabled, c) }
+	need, try = slices.DeleteFunc(slices.Clone(need), have), slices.DeleteFunc(slices.Clone(try), have)
+	if len(need)+len(try) == 0 {
+		return nil
+	}
+	// Asked before anything is changed: the kernel refuses memory in a group with processes, but takes cpu and
+	// turns the group into a threaded one, which no container can live in. Only the real root, known by its
+	// lack of cgroup.type, may have both.
+	if procs, err := readFile(dir, "cgroup.procs"); (err != nil || procs != "") && exists(dir, "cgroup.type") {
+		if len(need) == 0 {
+			return nil
 		}
+		return &Error{
+			Op: "enable controller " + need[0] + " in", Object: name, Field: "linux.resources",
+			Cause: unix.EBUSY, Hint: enableHint(unix.EBUSY),
+		}
+	}
+	for _, c := range need {
 		if err := writeFile(dir, "cgroup.subtree_control", "+"+c); err != nil {
 			return &Error{
 				Op: "enable controller " + c + " in", Object: name, Field: "linux.resources",
@@ -70,9 +84,7 @@ func enableIn(dir *os.File, name string, need, try []string) error {
 		}
 	}
 	for _, c := range try {
-		if !slices.Contains(enabled, c) {
-			_ = writeFile(dir, "cgroup.subtree_control", "+"+c) // only statistics would miss it
-		}
+		_ = writeFile(dir, "cgroup.subtree_control", "+"+c) // only statistics would miss it
 	}
 	return nil
 }

@@ -59,9 +59,13 @@ type Child struct {
 	failed *[2]int64
 }
 
-// cloneArgs is struct clone_args of clone3(2), as of Linux 5.7.
+// cloneArgs is struct clone_args of clone3(2), as of Linux 5.7; what is not used stays zero.
 type cloneArgs struct {
-	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
+	flags, pidfd uint64
+	_            [2]uint64 // child_tid, parent_tid
+	exitSignal   uint64
+	_            [5]uint64 // stack, stack_size, tls, set_tid, set_tid_size
+	cgroup       uint64
 }
 
 // rawClone calls clone3; the child runs the table of n calls. It returns the process id or a negative errno.

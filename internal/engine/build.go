@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"slices"
 	"strconv"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -65,6 +66,9 @@ func Build(o *Options, h *Host, root *RootFS) (*Config, error) {
 		if err := step(); err != nil {
 			return nil, err
 		}
+	}
+	if o.Namespaces.Given && b.set.has(nsUser) && !strings.Contains(","+o.Namespaces.Value+",", ",user,") && o.UserNS == "" {
+		b.note("a user namespace comes with --ns %s: an ordinary user can make the others only inside of one", o.Namespaces.Value)
 	}
 	if b.ids.note != "" {
 		b.note("%s", b.ids.note)

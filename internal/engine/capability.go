@@ -93,7 +93,12 @@ func (o *Options) capabilities(h *Host, own bool) (set uint64, note string, err 
 	if own {
 		return set, "", nil
 	}
-	missing := set &^ h.Bounding
+	missing := uint64(0)
+	for n := range capabilityNames {
+		if set>>n&1 != 0 && !h.InBounding(n) {
+			missing |= 1 << n
+		}
+	}
 	if asked := missing & add; asked != 0 {
 		return 0, "", &Error{
 			Op: "add", Object: strings.Join(capabilityList(asked), ", "), Flag: "--cap-add",

@@ -108,6 +108,11 @@ func (b *builder) buildDevice(value string, where map[string]string) error {
 }
 
 func (b *builder) addDevice(d hostfacts.Device, to string) {
+	if b.ids.own && to != d.Path {
+		// A user namespace may not make nodes, and an entry of linux.devices knows no source.
+		b.spec.Mounts = append(b.spec.Mounts, specs.Mount{Destination: to, Type: "bind", Source: d.Path, Options: []string{"bind", "rprivate"}})
+		return
+	}
 	mode := os.FileMode(d.Mode & 0o777)
 	dev := specs.LinuxDevice{
 		Path: to, Type: string(d.Type), Major: int64(d.Major), Minor: int64(d.Minor), FileMode: &mode,

@@ -31,7 +31,7 @@ func (e *Error) Error() string {
 		b.WriteString("; ")
 		b.WriteString(e.Hint)
 	}
-	return b.String()
+	return oneLine(b.String())
 }
 
 // Unwrap returns the cause.
@@ -56,6 +56,38 @@ func conflict(a, b, why, hint string) *Error {
 	return &Error{Op: "combine", Object: a + " with " + b, Cause: text(why), Hint: hint}
 }
 
+// shellWord writes s as one word of a shell command.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+:@%,=", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// oneLine writes control characters as \x0a and the like, wherever in a message they came from: a file
+// name must neither break the line nor speak to the terminal.
+func oneLine(s string) string {
+	control := func(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 }
+	if strings.IndexFunc(s, control) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if !control(r) {
+			b.WriteRune(r)
+			continue
+		}
+		const hex = "0123456789abcdef"
+		b.WriteString(`\x`)
+		b.WriteByte(hex[byte(r)>>4])
+		b.WriteByte(hex[byte(r)&15])
+	}
+	return b.String()
+}
+
 // quote makes any input safe to print on one line, and short.
 func quote(s string) string {
 	const most = 120
@@ -63,25 +95,6 @@ func quote(s string) string {
 	if len(s) > most {
 		s, tail = s[:most], "…"
 	}
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, r := range s {
-		switch {
-		case r == '\n':
-			b.WriteString(`\n`)
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0xfffd || r == 0x2028 || r == 0x2029:
-			const hex = "0123456789abcdef"
-			b.WriteString(`\x`)
-			b.WriteByte(hex[byte(r)>>4])
-			b.WriteByte(hex[byte(r)&15])
-		default:
-			b.WriteRune(r)
-		}
-	}
-	b.WriteString(tail)
-	b.WriteByte('"')
-	return b.String()
+	s = strings.ReplaceAll(strings.ReplaceAll(s, `\`, `\\`), `"`, `\"`)
+	return `"` + oneLine(strings.ReplaceAll(s, "\n", `\n`)) + tail + `"`
 }

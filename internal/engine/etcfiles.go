@@ -2,6 +2,8 @@ package engine
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"net/netip"
 	"strings"
 )
@@ -41,7 +43,9 @@ func (b *builder) etcFiles() ([]File, error) {
 		// own name, so that localhost keeps 127.0.0.1 for itself.
 		hosts = append([]byte(hostNames), "127.0.1.1\t"+b.hostname+"\n"...)
 	} else {
-		hosts = bytes.Clone(b.h.Hosts)
+		if hosts, err = b.h.ReadFile("/etc/hosts", maxHostFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, &Error{Op: "read", Object: "/etc/hosts", Cause: cause(err), Hint: "--no-hosts does without"}
+		}
 		if n := len(hosts); n > 0 && hosts[n-1] != '\n' {
 			hosts = append(hosts, '\n')
 		}

@@ -12,16 +12,17 @@ type Host struct {
 	// The caller.
 	UID, GID  uint32 // effective
 	Username  string // login name; empty when not known
-	Bounding  uint64 // capability sets, bit n for capability n
-	Effective uint64
-	Cwd       string
-	LookupEnv func(name string) (string, bool)
-	Rlimit    func(resource int) (soft, hard uint64, err error)
+	Effective uint64 // capabilities, bit n for capability n
+	// InBounding tells whether a capability, by number, is in gcr's bounding set.
+	InBounding func(n int) bool
+	Cwd        string
+	LookupEnv  func(name string) (string, bool)
+	Rlimit     func(resource int) (soft, hard uint64, err error)
 
 	// Ids.
-	OwnUIDs, OwnGIDs []account.Range // that exist in gcr's own user namespace; read for root only
-	SubUIDs, SubGIDs []account.Range // of /etc/subuid and /etc/subgid; read for others only
-	HasNewIDMap      bool            // newuidmap and newgidmap are installed
+	OwnIDs           func() (uids, gids []account.Range) // that exist in gcr's own user namespace
+	SubUIDs, SubGIDs []account.Range                     // of /etc/subuid and /etc/subgid; read for others only
+	HasNewIDMap      bool                                // newuidmap and newgidmap are installed
 
 	// Terminal.
 	StdinTerminal, StdoutTerminal bool
@@ -32,7 +33,6 @@ type Host struct {
 	Release    string // of the kernel
 	CPUs       int    // that gcr may run on
 	ResolvConf []byte // /etc/resolv.conf
-	Hosts      []byte // /etc/hosts
 	Thermal    []string
 	Files      Files // below the host's root; for a container without a mount namespace
 	Stat       func(path string) (hostfacts.File, error)
@@ -58,6 +58,16 @@ type Files interface {
 // which also root inside some other container lacks.
 func (h *Host) rootless() bool {
 	return h.UID != 0 || !h.can(capSysAdmin)
+}
+
+// inUserNamespace tells whether gcr's root is somebody else's idea of root: in the first user namespace every id
+// stands for itself.
+func (h *Host) inUserNamespace() bool {
+	if h.UID != 0 {
+		return false
+	}
+	uids, _ := h.OwnIDs()
+	return len(uids) != 1 || uids[0].Count != 1<<32-1
 }
 
 // can tells whether gcr itself has a capability.

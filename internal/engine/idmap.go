@@ -26,10 +26,16 @@ type idMaps struct {
 //   - Without subordinate ids, or without newuidmap, there is root and nobody else.
 func mapIDs(h *Host, own bool) idMaps {
 	m := idMaps{own: own, setgroups: true}
+	if !own {
+		return m
+	}
+	var uids, gids []account.Range
+	if h.UID == 0 && h.can(capSetuid) && h.can(capSetgid) && h.can(capSetfcap) {
+		uids, gids = h.OwnIDs()
+	}
 	switch {
-	case !own:
-	case h.UID == 0 && h.can(capSetuid) && h.can(capSetgid) && h.can(capSetfcap) && len(h.OwnUIDs) > 0 && len(h.OwnGIDs) > 0:
-		m.uid, m.gid = identity(h.OwnUIDs), identity(h.OwnGIDs)
+	case len(uids) > 0 && len(gids) > 0:
+		m.uid, m.gid = identity(uids), identity(gids)
 	case h.UID != 0 && h.HasNewIDMap && len(h.SubUIDs) > 0 && len(h.SubGIDs) > 0:
 		m.uid, m.gid, m.tool = subordinate(h.UID, h.SubUIDs), subordinate(h.GID, h.SubGIDs), true
 	default:

@@ -43,19 +43,6 @@ func monotonic() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// lastCapability is the highest capability that the kernel knows: the first one that it does not know is an
-// error (PR_CAPBSET_READ(2const)). CAP_CHECKPOINT_RESTORE (40) is there since Linux 5.9.
-func lastCapability() int {
-	last := unix.CAP_CHECKPOINT_RESTORE
-	for last < 63 {
-		if _, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(last+1), 0, 0, 0); err != nil {
-			break
-		}
-		last++
-	}
-	return last
-}
-
 // swapAccounting reports whether v1 can limit memory and swap together.
 func swapAccounting(h cgroup.Host) bool {
 	for _, m := range h.Mounts {

@@ -87,7 +87,7 @@ func (o *Options) namespaces(h *Host) (nsSet, error) {
 		return 0, conflict("--ns", "--without", "--ns already names exactly what is isolated", "keep one of them")
 	}
 	rootless := h.rootless()
-	set := nsAll &^ nsTime
+	set := nsAll &^ nsTime // time: containers share the host's clocks everywhere in the field
 	if !rootless {
 		set &^= nsUser
 	}

@@ -205,7 +205,7 @@ func (o *Options) Register(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.Init, "init", false, "run an init as process 1 that passes signals on and reaps children")
 
 	list(&o.Volumes, "volume", "v", "SRC:DST[:OPTIONS]", "bind a file or directory of the host: ro, rw, z, Z, rbind, rprivate, nosuid, …")
-	list(&o.Mounts, "mount", "", "type=T,src=S,dst=D,…", "add a mount: type bind, tmpfs, …")
+	list(&o.Mounts, "mount", "", "type=T,src=S,dst=D,...", "add a mount: type bind, tmpfs, …")
 	list(&o.Tmpfs, "tmpfs", "", "DST[:OPTIONS]", "mount a tmpfs: size=64m, mode=1777, exec, …")
 	fs.BoolVar(&o.ReadOnly, "read-only", false, "make the root filesystem read-only")
 	fs.BoolVar(&o.Ephemeral, "ephemeral", false, "write to memory instead of the root filesystem; gone at exit")

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -25,22 +24,26 @@ const maxHostFile = 4 << 20
 func ReadHost() (*Host, error) {
 	h := &Host{
 		UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()),
-		LookupEnv: os.LookupEnv,
-		Rlimit:    hostfacts.Rlimit,
-		Stat:      hostfacts.Stat,
-		Devices:   hostfacts.Devices,
-		ReadFile:  readBounded,
-		Files:     &hostRoot{},
+		LookupEnv:  os.LookupEnv,
+		Rlimit:     hostfacts.Rlimit,
+		Stat:       hostfacts.Stat,
+		Devices:    hostfacts.Devices,
+		ReadFile:   readBounded,
+		InBounding: hostfacts.InBoundingSet,
+		OwnIDs: func() (uids, gids []account.Range) {
+			return ownIDs("/proc/self/uid_map"), ownIDs("/proc/self/gid_map")
+		},
+		Files: &hostRoot{},
 
 		StdinTerminal:  hostfacts.IsTerminal(0),
 		StdoutTerminal: hostfacts.IsTerminal(1),
 		CPUs:           runtime.NumCPU(),
 	}
-	if _, err := rand.Read(h.Random[:]); err != nil {
-		return nil, &Error{Op: "draw", Object: "a container id", Cause: err}
+	if err := hostfacts.Random(h.Random[:]); err != nil {
+		return nil, err
 	}
 	var err error
-	if h.Bounding, h.Effective, err = hostfacts.Capabilities(); err != nil {
+	if h.Effective, err = hostfacts.Capabilities(); err != nil {
 		return nil, err
 	}
 	if h.Hostname, h.Release, err = hostfacts.Uname(); err != nil {
@@ -53,15 +56,12 @@ func ReadHost() (*Host, error) {
 	if h.StdinTerminal {
 		h.Rows, h.Columns = hostfacts.WindowSize(0)
 	}
-	for path, to := range map[string]*[]byte{"/etc/resolv.conf": &h.ResolvConf, "/etc/hosts": &h.Hosts} {
-		if *to, err = readBounded(path, maxHostFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, &Error{Op: "read", Object: path, Cause: cause(err), Hint: "the container's own is made from it"}
-		}
+	const resolv = "/etc/resolv.conf"
+	if h.ResolvConf, err = readBounded(resolv, maxHostFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, &Error{Op: "read", Object: resolv, Cause: cause(err), Hint: "the container's own is made from it"}
 	}
 	h.Thermal = thermalPaths("/sys/devices/system/cpu")
-	if h.UID == 0 {
-		h.OwnUIDs, h.OwnGIDs = ownIDs("/proc/self/uid_map"), ownIDs("/proc/self/gid_map")
-	} else {
+	if h.UID != 0 {
 		h.readSubIDs()
 	}
 	return h, nil
@@ -71,7 +71,7 @@ func ReadHost() (*Host, error) {
 func (h *Host) readSubIDs() {
 	path, _ := h.LookupEnv("PATH")
 	h.HasNewIDMap = onPath("newuidmap", path) && onPath("newgidmap", path)
-	if passwd, err := readBounded("/etc/passwd", maxHostFile); err == nil {
+	if passwd, err := h.ReadFile("/etc/passwd", maxHostFile); err == nil {
 		if u, found, _ := account.UserByID(h.UID, passwd); found {
 			h.Username = u.Name
 		}
@@ -81,10 +81,10 @@ func (h *Host) readSubIDs() {
 		// asks the service itself.
 		h.Username, _ = h.LookupEnv("USER")
 	}
-	if data, err := readBounded("/etc/subuid", maxHostFile); err == nil {
+	if data, err := h.ReadFile("/etc/subuid", maxHostFile); err == nil {
 		h.SubUIDs = account.SubIDs(h.Username, h.UID, data)
 	}
-	if data, err := readBounded("/etc/subgid", maxHostFile); err == nil {
+	if data, err := h.ReadFile("/etc/subgid", maxHostFile); err == nil {
 		h.SubGIDs = account.SubIDs(h.Username, h.UID, data)
 	}
 }

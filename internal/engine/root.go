@@ -121,7 +121,7 @@ func FindRoot(name string, dirs []string) (*RootFS, error) {
 		return r, nil
 	}
 	if isPath(name) {
-		return nil, bad(text("no such directory"), "")
+		return nil, bad(noRoot("no such directory"), "")
 	}
 	return nil, unknownRoot(name, dirs)
 }
@@ -135,12 +135,12 @@ func checkRoot(name, path string, root *rootfile.Root) (*RootFS, error) {
 	case err != nil:
 		return nil, &Error{
 			Op: "read", Object: "root filesystem " + quote(name), Cause: fmt.Errorf("open %s: %w", path, cause(err)),
-			Hint: "its owner can let you: chmod o+rx " + path + "; or run gcr as its owner",
+			Hint: "its owner can let you: chmod o+rx " + shellWord(path) + "; or run gcr as its owner",
 		}
 	case empty:
 		return nil, &Error{
 			Op: "use", Object: "root filesystem " + quote(name), Cause: fmt.Errorf("%s is empty", path),
-			Hint: "unpack a system into it, for instance: debootstrap --variant=minbase bookworm " + path,
+			Hint: "unpack a system into it, for instance: debootstrap --variant=minbase bookworm " + shellWord(path),
 		}
 	}
 	r := &RootFS{Name: name, Kind: RootDirectory, Path: path, Files: root}
@@ -191,6 +191,12 @@ func ParseImageConfig(data []byte) (*ImageConfig, error) {
 	return &doc.Config, nil
 }
 
+// noRoot is a cause in words that is also errNoRoot.
+type noRoot string
+
+func (n noRoot) Error() string        { return string(n) }
+func (n noRoot) Is(target error) bool { return target == errNoRoot }
+
 // unknownRoot says which root filesystems there are, and which was perhaps meant.
 func unknownRoot(name string, dirs []string) error {
 	have := []string{HostRootfs}
@@ -226,7 +232,7 @@ func unknownRoot(name string, dirs []string) error {
 	}
 	return &Error{
 		Op: "find", Object: "root filesystem " + quote(name),
-		Cause: fmt.Errorf("no directory of that name in %s", strings.Join(dirs, ", ")), Hint: hint,
+		Cause: noRoot("no directory of that name in " + strings.Join(dirs, ", ")), Hint: hint,
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gcr/internal/cgroup"
+	"gcr/internal/hostfacts"
 	"gcr/internal/launch"
 	"gcr/internal/plan"
 	"gcr/internal/seccomp"
@@ -68,7 +69,12 @@ type run struct {
 	path   string // of the state directory, also when it is only explained
 	plan   *plan.Plan
 	begin  time.Duration
-	close_ []func()
+	// The layers of an image: names below a directory, topmost first.
+	lowerDir string
+	lower    []string
+	close_   []func()
+
+	adjust func(*launch.Options) // changes what is launched, for tests that break it on purpose
 }
 
 func (r *run) close() {
@@ -93,7 +99,7 @@ func (r *run) prepare() error {
 	}
 	host.CgroupWritable, host.CgroupReason, host.SwapLimit = true, "", ch.Version == 2 || swapAccounting(ch)
 
-	root, err := FindRoot(r.o.Rootfs, RootDirs(os.Getenv("GCR_ROOTFS")))
+	root, err := r.findRoot()
 	if err != nil {
 		return err
 	}
@@ -101,7 +107,8 @@ func (r *run) prepare() error {
 	if r.cfg, err = Build(r.o, host, root); err != nil {
 		return err
 	}
-	r.facts = plan.Host{UID: int(host.UID), GID: int(host.GID), Capabilities: host.Bounding, LastCap: lastCapability(), Keyring: true}
+	r.facts = plan.Host{UID: int(host.UID), GID: int(host.GID), Keyring: true, SysAdmin: !host.rootless()}
+	r.facts.Capabilities, r.facts.LastCap = hostfacts.BoundingSet()
 	if err := r.seccomp(); err != nil {
 		return err
 	}
@@ -112,7 +119,8 @@ func (r *run) prepare() error {
 	r.path = filepath.Join(r.stateRoot(), name)
 	in := plan.Input{
 		Spec: r.cfg.Place(r.path), StateDir: r.path, Host: r.facts, DieWithParent: true, Init: r.cfg.Init,
-		Announce: r.verbose(), Narrate: r.o.Trace, Stops: r.o.Step,
+		CreateCwd: r.cfg.Root.Kind == RootImage,
+		Announce:  r.verbose(), Narrate: r.o.Trace, Stops: r.o.Step,
 	}
 	for _, f := range r.cfg.Files {
 		in.Files = append(in.Files, plan.File{Name: f.Name, Content: string(f.Content)})
@@ -174,6 +182,8 @@ func (r *run) root() (plan.Root, error) {
 		return plan.Root{Path: r.cfg.Root.Path}, nil
 	case RootEphemeral:
 		return plan.Root{Lower: []string{r.cfg.Root.Path}}, nil
+	case RootImage:
+		return plan.Root{Lower: r.lower, LowerDir: r.lowerDir}, nil
 	case RootHost:
 		return hostTree(r.host.rootless())
 	}
@@ -184,7 +194,7 @@ func (r *run) root() (plan.Root, error) {
 // ordinary user gets one when limits are asked for, since most have no cgroup that they could make one in.
 func (r *run) cgroup(ch cgroup.Host) (plan.Cgroup, error) {
 	spec := r.cfg.Spec
-	r.limits = !r.host.rootless() || hasLimits(spec.Linux.Resources)
+	r.limits = !r.host.rootless() && !r.host.inUserNamespace() || hasLimits(spec.Linux.Resources)
 	out := plan.Cgroup{Version: ch.Version}
 	paths := map[string]string{}
 	for _, m := range ch.Mounts {
@@ -193,7 +203,7 @@ func (r *run) cgroup(ch cgroup.Host) (plan.Cgroup, error) {
 	if r.limits {
 		path := spec.Linux.CgroupsPath
 		if path == "" && !r.host.rootless() {
-			path = "/gcr/" + r.cfg.ID
+			path = "/gcr-" + r.cfg.ID
 		}
 		cp, err := cgroup.Compile(ch, path, spec.Linux.Resources, cgroup.Options{ID: "gcr-" + r.cfg.ID})
 		if err != nil {
@@ -246,10 +256,10 @@ func (r *run) explain() error {
 
 // start makes the container and waits for its end.
 func (r *run) start() (int, error) {
-	for _, n := range r.cfg.Notes {
-		r.note(n)
-	}
 	if r.verbose() {
+		for _, n := range r.cfg.Notes {
+			r.note(n)
+		}
 		log.Printf("[run] as pid %d", os.Getpid())
 	}
 	root := r.stateRoot()
@@ -285,6 +295,9 @@ func (r *run) start() (int, error) {
 		OnConsole: func(m *os.File) error { master = m; return nil },
 	}
 	watch := r.watch(&opts)
+	if r.adjust != nil {
+		r.adjust(&opts)
+	}
 	var forward *launch.Forwarder
 	if !r.o.Step {
 		forward = launch.ForwardSignals()
@@ -383,6 +396,7 @@ func (r *run) deleteCgroup() {
 	if r.group == nil {
 		return
 	}
+	defer r.group.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	// Without a PID namespace of its own the container may have left processes behind.

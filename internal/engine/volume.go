@@ -60,7 +60,7 @@ func (b *builder) bindMount(flag, value, src, dst string, set *optionSet) (userM
 		e := &Error{Op: "mount", Object: quote(src) + " on " + quote(dst), Flag: flag, Cause: cause(err)}
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			e.Cause, e.Hint = text("the source does not exist on the host"), "make it first: mkdir -p "+src
+			e.Cause, e.Hint = text("the source does not exist on the host"), "make it first: mkdir -p "+shellWord(src)
 		case errors.Is(err, fs.ErrPermission):
 			e.Hint = "you may not look into a directory on the way to it"
 		}

@@ -96,7 +96,7 @@ func (w *watcher) at(who string, info plan.Info, calls []string, at time.Duratio
 				fmt.Fprintln(w.out, "             there is no process yet that a shell could join")
 				continue
 			}
-			if err := launch.Shell(w.r.plan, pidfd); err != nil {
+			if err := launch.Shell(w.r.plan, pidfd, os.Stdin, os.Stdout); err != nil {
 				fmt.Fprintf(w.out, "gcr: %v\n", err)
 			}
 		}

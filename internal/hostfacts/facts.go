@@ -3,7 +3,7 @@
 //
 // Each function is one question, so that a command pays only for what it wants to know:
 //
-//	bounding, effective, err := hostfacts.Capabilities()
+//	effective, err := hostfacts.Capabilities()
 //	if hostfacts.IsTerminal(0) { … }
 package hostfacts
 
@@ -15,23 +15,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Capabilities returns the calling thread's bounding and effective sets, bit n for capability n
-// (capabilities(7)).
-func Capabilities() (bounding, effective uint64, err error) {
+// Capabilities returns the calling thread's effective set, bit n for capability n (capabilities(7)).
+func Capabilities() (uint64, error) {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return 0, 0, fmt.Errorf("read capabilities of gcr: %w", err)
+		return 0, fmt.Errorf("read capabilities of gcr: %w", err)
 	}
-	effective = uint64(data[0].Effective) | uint64(data[1].Effective)<<32
+	return uint64(data[0].Effective) | uint64(data[1].Effective)<<32, nil
+}
+
+// InBoundingSet tells whether capability n is in the calling thread's bounding set; one that the kernel
+// does not know is not.
+func InBoundingSet(n int) bool {
+	set, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0)
+	return err == nil && set == 1
+}
+
+// BoundingSet returns the calling thread's bounding set, bit n for capability n, and the highest capability that
+// the kernel knows: asking for the next one is an error (PR_CAPBSET_READ(2const)).
+func BoundingSet() (set uint64, last int) {
 	for n := range 64 {
-		set, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0)
-		if err != nil { // EINVAL: past the last capability of this kernel
+		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0)
+		if err != nil {
 			break
 		}
-		bounding |= uint64(set) << n
+		set |= uint64(has) << n
+		last = n
 	}
-	return bounding, effective, nil
+	return set, last
 }
 
 // Uname returns the host's name and the kernel's release, such as "6.8.0-45-generic" (uname(2)).
@@ -41,6 +53,19 @@ func Uname() (hostname, release string, err error) {
 		return "", "", fmt.Errorf("read the host's name and kernel release: %w", err)
 	}
 	return unix.ByteSliceToString(u.Nodename[:]), unix.ByteSliceToString(u.Release[:]), nil
+}
+
+// Random fills buf from the kernel's generator (getrandom(2)). crypto/rand would do the same and bring the
+// start-up of all of its package's ciphers along.
+func Random(buf []byte) error {
+	for len(buf) > 0 {
+		n, err := unix.Getrandom(buf, 0)
+		if err != nil && err != unix.EINTR {
+			return fmt.Errorf("draw random bytes: %w", err)
+		}
+		buf = buf[max(n, 0):]
+	}
+	return nil
 }
 
 // IsTerminal tells whether a descriptor is a terminal.
@@ -132,17 +157,4 @@ func fileOf(st *unix.Stat_t) File {
 		f.Type = 's'
 	}
 	return f
-}
-
-// LastCapability is the highest capability that the kernel knows: the first one that it does not know is an error
-// (PR_CAPBSET_READ(2const)). CAP_CHECKPOINT_RESTORE (40) is there since Linux 5.9.
-func LastCapability() int {
-	last := unix.CAP_CHECKPOINT_RESTORE
-	for last < 63 {
-		if _, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(last+1), 0, 0, 0); err != nil {
-			break
-		}
-		last++
-	}
-	return last
 }

@@ -27,9 +27,15 @@ func status(t *testing.T, field string) string {
 }
 
 func TestCapabilitiesAgreeWithProc(t *testing.T) {
-	bounding, effective, err := Capabilities()
+	effective, err := Capabilities()
 	if err != nil {
 		t.Fatal(err)
+	}
+	bounding := uint64(0)
+	for n := range 64 {
+		if InBoundingSet(n) {
+			bounding |= 1 << n
+		}
 	}
 	for field, got := range map[string]uint64{"CapBnd": bounding, "CapEff": effective} {
 		if want, _ := strconv.ParseUint(status(t, field), 16, 64); got != want {
@@ -118,5 +124,19 @@ func TestStatAndDevices(t *testing.T) {
 	}
 	if none, err := Devices(dir); err != nil || none != nil {
 		t.Errorf("a directory without devices: %v %v", none, err)
+	}
+}
+
+func TestRandom(t *testing.T) {
+	// More than 256 bytes may come in parts (getrandom(2)).
+	a, b := make([]byte, 5000), make([]byte, 5000)
+	if err := Random(a); err != nil {
+		t.Fatal(err)
+	}
+	if err := Random(b); err != nil {
+		t.Fatal(err)
+	}
+	if string(a) == string(b) || string(a[4968:]) == string(make([]byte, 32)) {
+		t.Error("not random, or not filled to the end")
 	}
 }

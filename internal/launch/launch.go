@@ -191,6 +191,15 @@ func (s *starter) makeCgroup() error {
 	s.into = g.CgroupFD()
 	s.tasks, err = g.TaskFiles()
 	s.open = append(s.open, s.tasks...)
+	want := 0
+	for _, fd := range s.plan.FDs {
+		if fd.Kind == plan.FDTasks {
+			want++
+		}
+	}
+	if err == nil && len(s.tasks) != want {
+		return fmt.Errorf("enter the cgroup: %d hierarchies are planned, and %d could be made; run gcr where all of them can be written, or without limits", want, len(s.tasks))
+	}
 	return err
 }
 

@@ -18,12 +18,13 @@ import (
 
 // readHost gathers the facts that plans depend on.
 func readHost() (plan.Host, error) {
-	bounding, effective, err := hostfacts.Capabilities()
+	effective, err := hostfacts.Capabilities()
 	if err != nil {
 		return plan.Host{}, err
 	}
+	bounding, last := hostfacts.BoundingSet()
 	h := plan.Host{
-		UID: os.Geteuid(), GID: os.Getegid(), Capabilities: bounding, LastCap: hostfacts.LastCapability(), Keyring: true,
+		UID: os.Geteuid(), GID: os.Getegid(), Capabilities: bounding, LastCap: last, Keyring: true,
 		SysAdmin: effective>>unix.CAP_SYS_ADMIN&1 != 0,
 	}
 	h.UserNamespace = InUserNamespace()

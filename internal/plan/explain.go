@@ -152,17 +152,23 @@ func (p *Plan) ExplainShell(w io.Writer) error {
 			}
 		}
 	}
-	t.printf("\n# Start a process in its namespaces. What it does there is the text between the two lines GCR.\n")
-	t.printf("exec unshare %s bash -eu -c \"$(cat <<'GCR'\n", p.unshareFlags())
+	inner := &strings.Builder{}
+	in := &textWriter{w: inner}
 	for _, s := range p.Steps {
 		if lines := s.Shell(); len(lines) > 0 {
-			t.comment(s.Info())
+			in.comment(s.Info())
 			for _, l := range lines {
-				t.printf("%s\n", l)
+				in.printf("%s\n", l)
 			}
 		}
 	}
-	t.printf("GCR\n)\"\n")
+	// No line of the text may be the one that ends it.
+	end := "GCR"
+	for strings.Contains(inner.String(), "\n"+end+"\n") {
+		end += "_"
+	}
+	t.printf("\n# Start a process in its namespaces. What it does there is the text between the two lines %s.\n", end)
+	t.printf("exec unshare %s bash -eu -c \"$(cat <<'%s'\n%s%s\n)\"\n", p.unshareFlags(), end, inner.String(), end)
 	return t.err
 }
 

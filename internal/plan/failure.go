@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"errors"
 	"fmt"
 
 	"gcr/internal/program"
@@ -12,8 +11,8 @@ import (
 // ErrNotFound and ErrNotExecutable say that the user's command could not be run; the conventional exit statuses
 // of a shell are 127 and 126.
 var (
-	ErrNotFound      = errors.New("command not found")
-	ErrNotExecutable = errors.New("command cannot be executed")
+	ErrNotFound      error = textError("command not found")
+	ErrNotExecutable error = textError("command cannot be executed")
 )
 
 // commandError is an Error about the user's command: it is also ErrNotFound or ErrNotExecutable.

@@ -122,20 +122,25 @@ type fsMount struct {
 	options        []string
 }
 
-var fsWhy = map[string]string{
-	"proc":   "programs read about processes here; mounted inside the new PID namespace it shows only the container's own",
-	"sysfs":  "programs read about devices and the kernel here",
-	"tmpfs":  "a file system in memory that lives as long as the container",
-	"devpts": "an instance of its own: the container sees no terminals of the host",
-	"mqueue": "POSIX message queues of the new IPC namespace",
+// fsWhy says what a file system of the kernel is good for.
+func fsWhy(fstype string) string {
+	switch fstype {
+	case "proc":
+		return "programs read about processes here; mounted inside the new PID namespace it shows only the container's own"
+	case "sysfs":
+		return "programs read about devices and the kernel here"
+	case "tmpfs":
+		return "a file system in memory that lives as long as the container"
+	case "devpts":
+		return "an instance of its own: the container sees no terminals of the host"
+	case "mqueue":
+		return "POSIX message queues of the new IPC namespace"
+	}
+	return "the configuration asks for it"
 }
 
 func (s fsMount) Info() Info {
-	why := fsWhy[s.fstype]
-	if why == "" {
-		why = "the configuration asks for it"
-	}
-	return Info{What: "mount " + s.fstype + " on " + s.dst, Field: s.field, Why: why, Man: "fsopen(2)"}
+	return Info{What: "mount " + s.fstype + " on " + s.dst, Field: s.field, Why: fsWhy(s.fstype), Man: "fsopen(2)"}
 }
 
 func (s fsMount) Emit(e *emitter) {

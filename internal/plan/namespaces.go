@@ -48,10 +48,15 @@ func (b *builder) prepare() error {
 	if len(b.spec.Process.Args) == 0 && !b.in.NoCommand {
 		return fieldError("process.args", "read configuration", "there is no command to run", "")
 	}
-	b.ns = map[specs.LinuxNamespaceType]specs.LinuxNamespace{}
 	if b.spec.Linux == nil {
-		b.spec.Linux = &specs.Linux{}
+		spec := *b.spec // the caller's stays as it is
+		spec.Linux = &specs.Linux{}
+		b.spec, b.in.Spec = &spec, &spec
 	}
+	if err := b.checkText(); err != nil {
+		return err
+	}
+	b.ns = map[specs.LinuxNamespaceType]specs.LinuxNamespace{}
 	for i, ns := range b.spec.Linux.Namespaces {
 		field := fmt.Sprintf("linux.namespaces[%d]", i)
 		if _, ok := b.ns[ns.Type]; ok {
@@ -91,16 +96,22 @@ func (b *builder) prepare() error {
 		if len(b.plan.GIDMap) == 0 {
 			return fieldError("linux.gidMappings", "make user namespace", "no group id is mapped", "map at least container id 0")
 		}
-		if !mapped(b.plan.UIDMap, 0) || !mapped(b.plan.GIDMap, 0) {
-			return fieldError("linux.uidMappings", "make user namespace", "id 0 of the container is not mapped", "the container is set up by its root user: map user and group id 0")
+		const hint = "the container is set up by its root user: map user and group id 0"
+		if !mapped(b.plan.UIDMap, 0) {
+			return fieldError("linux.uidMappings", "make user namespace", "user id 0 of the container is not mapped", hint)
+		}
+		if !mapped(b.plan.GIDMap, 0) {
+			return fieldError("linux.gidMappings", "make user namespace", "group id 0 of the container is not mapped", hint)
 		}
 	}
 	if !b.has(specs.MountNamespace) {
 		switch {
 		case len(b.spec.Mounts) > 0:
 			return fieldError("mounts", "plan mounts", "there is no mount namespace to mount them in", "add a namespace of type mount, or remove the mounts")
-		case len(b.spec.Linux.MaskedPaths) > 0 || len(b.spec.Linux.ReadonlyPaths) > 0:
+		case len(b.spec.Linux.MaskedPaths) > 0:
 			return fieldError("linux.maskedPaths", "plan mounts", "there is no mount namespace to hide paths in", "add a namespace of type mount")
+		case len(b.spec.Linux.ReadonlyPaths) > 0:
+			return fieldError("linux.readonlyPaths", "plan mounts", "there is no mount namespace to change paths in", "add a namespace of type mount")
 		}
 	}
 	sync := b.plan.Sync()

@@ -137,6 +137,13 @@ func (o mountOptions) shell(options []string) string {
 		switch opt {
 		case "bind", "rbind", "tmpcopyup", "idmap", "ridmap", "private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable":
 		default:
+			// mount(8) has no word for the recursive form that all versions of it know; the mount itself is what
+			// a reader of the script looks at.
+			if _, _, plain := attrOption(opt); !plain {
+				if _, _, ok := attrOption(strings.TrimPrefix(opt, "r")); ok {
+					opt = strings.TrimPrefix(opt, "r")
+				}
+			}
 			out = append(out, opt)
 		}
 	}

@@ -91,6 +91,9 @@ type Root struct {
 	Path string
 	// Lower lists the directories of an overlay, topmost first. What the container writes goes to Upper.
 	Lower []string
+	// LowerDir is the directory that relative names in Lower start from: many layers fit into the 4096 bytes of
+	// mount options only by short names.
+	LowerDir string
 	// Upper and Work are the directories of the overlay's writable layer; both empty stands for a tmpfs that
 	// vanishes with the container.
 	Upper, Work string
@@ -272,13 +275,14 @@ func (p *Plan) record() {
 	e.Mark(-1)
 	e.Umask(0) // what is made from here on has exactly the mode that it is made with
 	for i, s := range p.Steps {
-		e.Mark(i)
+		e.Mark(-1) // what narrates a step is not part of it
 		if p.in.Narrate || p.in.Stops {
 			e.SendTime(program.Message{Kind: program.AtStep, Arg: uint32(i)})
 		}
 		if p.in.Stops {
 			e.Program.Wait()
 		}
+		e.Mark(i)
 		s.Emit(e)
 	}
 }

@@ -111,7 +111,11 @@ func (s overlayRoot) Info() Info {
 	if s.root.Upper == "" {
 		why = "the directory below stays as it is; what the container writes goes to a tmpfs and is gone with the container"
 	}
-	return Info{What: "mount an overlay over " + s.root.Lower[0], Field: "root.path", Why: why, Man: "overlayfs, Documentation/filesystems/overlayfs.rst"}
+	what := "mount an overlay over " + s.root.Lower[0]
+	if s.root.LowerDir != "" {
+		what = fmt.Sprintf("mount an overlay over %d layers in %s", len(s.root.Lower), s.root.LowerDir)
+	}
+	return Info{What: what, Field: "root.path", Why: why, Man: "overlayfs, Documentation/filesystems/overlayfs.rst"}
 }
 
 func (s overlayRoot) paths() (scratch, upper, work, target string) {
@@ -138,6 +142,9 @@ func (s overlayRoot) Emit(e *emitter) {
 		e.Mkdirat(program.CWD, upper, 0o755)
 		e.Mkdirat(program.CWD, work, 0o755)
 	}
+	if s.root.LowerDir != "" {
+		e.Chdir(s.root.LowerDir)
+	}
 	e.Mount("overlay", target, "overlay", 0, s.data(upper, work))
 	e.root = e.Open(target, unix.O_PATH|unix.O_DIRECTORY)
 }
@@ -147,6 +154,9 @@ func (s overlayRoot) Shell() []string {
 	lines := []string{"mkdir -p " + shellQuote(target)}
 	if s.root.Upper == "" {
 		lines = append(lines, "mkdir -p "+shellQuote(scratch), "mount -t tmpfs -o mode=755 tmpfs "+shellQuote(scratch), "mkdir "+shellQuote(upper)+" "+shellQuote(work))
+	}
+	if s.root.LowerDir != "" {
+		lines = append(lines, "cd "+shellQuote(s.root.LowerDir))
 	}
 	return append(lines, "mount -t overlay -o "+shellQuote(s.data(upper, work))+" overlay "+shellQuote(target), "ROOT="+shellQuote(target), `cd "$ROOT"`)
 }

@@ -32,6 +32,8 @@ func (p *Plan) ShellProgram() *program.Program {
 	s.Call(program.SysWaitid, program.Named(unix.P_ALL, "P_ALL"), zero, program.Named(0, "NULL"), program.Named(unix.WEXITED, "WEXITED"), program.Named(0, "NULL"))
 	s.Exit(0)
 	s.Bind(shell)
+	s.Setsid()
+	s.Ioctl(program.FD(0), unix.TIOCSCTTY, "TIOCSCTTY", program.Num(0))
 	s.UnblockSignals()
 	s.CloseFrom(ShellSync, true)
 	s.Execve(s.String("/bin/sh"), []string{"sh"}, []string{

@@ -33,9 +33,8 @@ type emitter struct {
 	*program.Program
 	in *Input
 
-	root  program.Ref // the container's root mount
-	proc  program.Ref // our own mount of proc, not reachable by a path that the image could bend
-	dev   program.Ref // the directory that device nodes go into
-	slave program.Ref // the container's side of its terminal
-	exe   program.Arg // path of the user's program, settled by the search through PATH
+	root program.Ref // the container's root mount
+	proc program.Ref // our own mount of proc, not reachable by a path that the image could bend
+	dev  program.Ref // the directory that device nodes go into
+	exe  program.Arg // path of the user's program, settled by the search through PATH
 }

@@ -23,7 +23,19 @@ import (
 // rootInode is the inode number of the root of every procfs instance (PROC_ROOT_INO, include/linux/proc_ns.h).
 const rootInode = 1
 
-var root = sync.OnceValues(func() (int, error) {
+var (
+	once    sync.Once
+	rootFD  int
+	rootErr error
+)
+
+// root returns a descriptor of the root of procfs, opened and checked by the first caller.
+func root() (int, error) {
+	once.Do(func() { rootFD, rootErr = openRoot() })
+	return rootFD, rootErr
+}
+
+func openRoot() (int, error) {
 	fd, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, &os.PathError{Op: "open", Path: "/proc", Err: err}
@@ -39,7 +51,7 @@ var root = sync.OnceValues(func() (int, error) {
 		return -1, errors.New("check /proc: it is no procfs; mount one there: mount -t proc proc /proc")
 	}
 	return fd, nil
-})
+}
 
 // Open opens a file below /proc/PID; name holds no symbolic links and flags are those of open(2).
 func Open(pid int, name string, flags int) (*os.File, error) {

@@ -91,7 +91,7 @@ func (l *lowered) notified() []uint32 {
 	var out []uint32
 	for i := range l.verdicts {
 		v := &l.verdicts[i]
-		hit := v.alternatives == nil && v.always.act == retNotify
+		hit := v.alternatives == nil && v.act == retNotify
 		for _, a := range v.alternatives {
 			hit = hit || a.act == retNotify
 		}

@@ -3,6 +3,7 @@ package seccomp
 //go:generate go run ./gen/defaults
 
 import (
+	_ "embed"
 	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -19,6 +20,13 @@ type defaultEntry struct {
 	notCaps  []string // none of them
 	notArch  []string
 }
+
+//go:embed default.json
+var defaultFile string
+
+// DefaultFile returns the default profile as a file in Docker's format, with its conditions and comments, for people
+// who want to read it or to write their own.
+func DefaultFile() string { return defaultFile }
 
 // Default returns the profile of containers that bring none: a list of allowed calls, everything else fails with
 // EPERM. It depends on the capabilities that the container may have at most (its bounding set) and on the

@@ -123,6 +123,9 @@ func argOffset(arg uint8, high, big bool) uint32 {
 	return off
 }
 
+// opJump is the long jump, which has no node of its own.
+const opJump = unix.BPF_JMP | unix.BPF_JA
+
 var opcode = [...]uint16{
 	kindReturn: unix.BPF_RET | unix.BPF_K,
 	kindLoad:   unix.BPF_LD | unix.BPF_W | unix.BPF_ABS,

@@ -77,7 +77,7 @@ func (l *layout) near(id nodeID) {
 	if n := &l.g.nodes[id]; n.kind == kindReturn {
 		l.emit(opcode[kindReturn], 0, 0, n.k)
 	} else {
-		l.emit(unix.BPF_JMP|unix.BPF_JA, 0, 0, uint32(l.skip(id)))
+		l.emit(opJump, 0, 0, uint32(l.skip(id)))
 	}
 	l.placed[id] = int32(len(l.rev))
 }

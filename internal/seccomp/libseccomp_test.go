@@ -173,7 +173,7 @@ func (r *reference) newStub(t testing.TB, p *specs.LinuxSeccomp) stub {
 				if call := callIndex(name); nr < -1 && call >= 0 {
 					// A deliberate difference: on architectures with socketcall(2) libseccomp knows socket calls by
 					// pseudo numbers only, so that runc's rule may answer ENOSYS to a call that the profile allows.
-					if _, _, ok := archs[a].multiplexed(call); ok {
+					if _, _, ok := archs[a].multiplexed(int32(call)); ok {
 						direct, ok := Number(a, name)
 						if ok {
 							nr = int(direct)

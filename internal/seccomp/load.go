@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,11 +94,29 @@ func parseFile(data []byte) (*file, error) {
 		}
 		var kind *json.UnmarshalTypeError
 		if errors.As(err, &kind) {
-			return nil, fmt.Errorf("read seccomp profile (%s): a %s stands where a %s belongs", kind.Field, kind.Value, kind.Type)
+			// Embedded structs show in the path, though not in the file.
+			field := strings.NewReplacer("LinuxSeccomp.", "", "LinuxSyscall.", "").Replace(kind.Field)
+			return nil, fmt.Errorf("read seccomp profile (%s): a %s stands where a %s belongs", field, kind.Value, jsonKind(kind.Type))
 		}
 		return nil, fmt.Errorf("read seccomp profile: %w", err)
 	}
 	return f, nil
+}
+
+// jsonKind names a type in the words of JSON.
+func jsonKind(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "string"
+	case reflect.Slice:
+		return "list"
+	case reflect.Struct:
+		return "object"
+	case reflect.Pointer:
+		return jsonKind(t.Elem())
+	default:
+		return "number (not negative, in range)"
+	}
 }
 
 func (f *file) resolve(host Host) (*specs.LinuxSeccomp, error) {

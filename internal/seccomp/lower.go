@@ -3,15 +3,16 @@ package seccomp
 // verdict is what a filter does with one system call number of one architecture.
 type verdict struct {
 	nr uint32
-	// always is the decision when there is no condition; alternatives is nil then.
-	always alternative
+	// act and rule are the decision when there is no condition; alternatives is nil then.
+	act  action
+	rule int32
 	// alternatives are tried in order; if none matches, the default action decides.
 	alternatives []alternative
 }
 
 // alternative is a rule of one architecture.
 type alternative struct {
-	rule  int // index in checked.rules
+	rule  int32 // index in checked.rules
 	act   action
 	conds []cond
 }
@@ -90,12 +91,12 @@ func lower(c *checked, a Arch) (*lowered, error) {
 					conds = append(conds, k)
 				}
 			}
-			if err := l.add(c, nr, alternative{i, r.act, conds}); err != nil {
+			if err := l.add(c, nr, alternative{int32(i), r.act, conds}); err != nil {
 				return nil, err
 			}
 		}
 		if nr := numbers[r.call]; nr >= 0 {
-			if err := l.add(c, uint32(nr), alternative{i, r.act, r.conds}); err != nil {
+			if err := l.add(c, uint32(nr), alternative{int32(i), r.act, r.conds}); err != nil {
 				return nil, err
 			}
 		}
@@ -121,7 +122,7 @@ func (l *lowered) add(c *checked, nr uint32, alt alternative) error {
 		alt.conds = l.simplify(alt.conds)
 	}
 	if len(alt.conds) == 0 {
-		v.always, v.alternatives = alt, nil
+		v.act, v.rule, v.alternatives = alt.act, alt.rule, nil
 		return nil
 	}
 	if err := c.contradicts(v.alternatives, alt); err != nil {

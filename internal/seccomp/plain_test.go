@@ -12,11 +12,17 @@ import (
 // action that the profile allows for the call: more than one only when rules with different actions match.
 func plain(t testing.TB, p *specs.LinuxSeccomp, a Arch, nr uint32, args [6]uint64) []action {
 	t.Helper()
+	return plainNative(t, p, Native(), a, nr, args)
+}
+
+// plainNative is plain on a machine of another architecture.
+func plainNative(t testing.TB, p *specs.LinuxSeccomp, native, a Arch, nr uint32, args [6]uint64) []action {
+	t.Helper()
 	def, err := parseAction(p.DefaultAction, p.DefaultErrnoRet, "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	listed := []Arch{Native()}
+	listed := []Arch{native}
 	for _, n := range p.Architectures {
 		x, err := ParseArch(string(n))
 		if err != nil {
@@ -47,6 +53,8 @@ func plain(t testing.TB, p *specs.LinuxSeccomp, a Arch, nr uint32, args [6]uint6
 		return []action{retENOSYS}
 	case info.audit == archs[ArchAMD64].audit && !slices.Contains(listed, ArchX32) && nr >= x32Bit && nr != ^uint32(0):
 		return []action{retBadArch}
+	case info.audit == archs[ArchAMD64].audit && a == ArchAMD64 && nr >= x32Bit && slices.Contains(listed, ArchX32):
+		return []action{def}
 	case !slices.Contains(listed, a) && !(nr == ^uint32(0) && info.audit == archs[ArchAMD64].audit && slices.Contains(listed, ArchAMD64)):
 		return []action{retBadArch}
 	}
@@ -91,13 +99,16 @@ func plain(t testing.TB, p *specs.LinuxSeccomp, a Arch, nr uint32, args [6]uint6
 			seen[c.Index] = true
 		}
 		for _, name := range e.Names {
+			if callIndex(name) < 0 {
+				continue
+			}
 			for _, conds := range alternatives {
 				if n, ok := Number(a, name); ok && n == nr {
 					if try(act, conds) {
 						return []action{act}
 					}
 				}
-				if n, selector, ok := info.multiplexed(callIndex(name)); ok && n == nr {
+				if n, selector, ok := info.multiplexed(int32(callIndex(name))); ok && n == nr {
 					with := []specs.LinuxSeccompArg{{Index: 0, Op: specs.OpEqualTo, Value: uint64(selector)}}
 					for _, c := range conds {
 						if c.Index != 0 {

@@ -34,8 +34,8 @@ type cond struct {
 
 // rule is one alternative for one system call: if every condition holds, act decides.
 type rule struct {
-	entry int // index in syscalls[] of the profile
-	call  int // index in callNames
+	entry int32 // index in syscalls[] of the profile
+	call  int32 // index in callNames
 	act   action
 	conds []cond // sorted by arg, each arg at most once
 }
@@ -154,11 +154,11 @@ func (c *checked) addEntry(e *specs.LinuxSyscall, i int) error {
 			c.notify = true
 		}
 		if !split {
-			c.rules = append(c.rules, rule{entry: i, call: call, act: act, conds: conds})
+			c.rules = append(c.rules, rule{entry: int32(i), call: int32(call), act: act, conds: conds})
 			continue
 		}
 		for k := range conds {
-			c.rules = append(c.rules, rule{entry: i, call: call, act: act, conds: conds[k : k+1]})
+			c.rules = append(c.rules, rule{entry: int32(i), call: int32(call), act: act, conds: conds[k : k+1]})
 		}
 	}
 	return nil

@@ -30,7 +30,7 @@ func (c *compiler) calls(s *spans, l *lowered) {
 	add := func(v *verdict) {
 		target := nodeID(0)
 		if v.alternatives == nil {
-			target = c.g.ret(v.always.act)
+			target = c.g.ret(v.act)
 		} else {
 			target = c.g.match(v, info, other)
 		}

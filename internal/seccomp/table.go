@@ -1,7 +1,5 @@
 package seccomp
 
-import "sort"
-
 // Number returns the number of a system call on an architecture. For x32 the number has bit 30 set, as the kernel
 // sees it. The second result is false when the architecture has no such call.
 func Number(a Arch, name string) (uint32, bool) {
@@ -64,15 +62,18 @@ func hashName(s string) uint32 {
 	return h
 }
 
-// similarName returns a known name that a person may have meant, or "".
+// similarName returns the known name that a person most likely meant, or "".
 func similarName(name string) string {
-	i := sort.SearchStrings(callNames[:], name)
-	for _, j := range []int{i, i - 1} {
-		if j >= 0 && j < len(callNames) && len(name) > 3 && distance(name, callNames[j]) <= 2 {
-			return callNames[j]
+	best, least := "", 3
+	for _, n := range &callNames {
+		if len(name) < 4 || n[0] != name[0] || len(n) > len(name)+2 || len(name) > len(n)+2 {
+			continue
+		}
+		if d := distance(name, n); d < least {
+			best, least = n, d
 		}
 	}
-	return ""
+	return best
 }
 
 // distance is the Levenshtein distance of two names, or a large number for long ones.
@@ -101,7 +102,7 @@ func distance(a, b string) int {
 
 // multiplexed says through which multiplexing call of the architecture a call (index in callNames) can also be
 // made, and with which first argument: socketcall(2) numbers its calls from 1, ipc(2) likewise.
-func (i *archInfo) multiplexed(call int) (nr, selector uint32, ok bool) {
+func (i *archInfo) multiplexed(call int32) (nr, selector uint32, ok bool) {
 	const ipcOffset = 100 // as gen writes it
 	switch m := uint32(callMux[call]); {
 	case m == 0 || i.socketcall == 0:

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	ggcrregistry "github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"img2rootfs": main})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata/script"})
+}
+
+// Ctrl-C, and kill -9, in the middle of a download.
+func TestInterrupted(t *testing.T) {
+	inner := ggcrregistry.New(ggcrregistry.Logger(log.New(io.Discard, "", 0)))
+	reached := make(chan struct{}, 10)
+	var slow bool
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if slow && r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") && r.URL.Path[len(r.URL.Path)-1] != 'x' {
+			rec := httptest.NewRecorder()
+			inner.ServeHTTP(rec, r)
+			if b := rec.Body.Bytes(); len(b) > 100_000 {
+				w.Header().Set("Content-Length", rec.Header().Get("Content-Length"))
+				_, _ = w.Write(b[:50_000])
+				w.(http.Flusher).Flush()
+				reached <- struct{}{}
+				<-r.Context().Done()
+				return
+			}
+			_, _ = w.Write(rec.Body.Bytes())
+			return
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	defer srv.Close()
+	host := strings.TrimPrefix(srv.URL, "http://")
+	img, err := random.Image(500_000, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, _ := name.ParseReference(host + "/x")
+	if err := remote.Write(ref, img); err != nil {
+		t.Fatal(err)
+	}
+	slow = true
+	dir := t.TempDir()
+	bin := filepath.Join(t.TempDir(), "img2rootfs")
+	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	start := func(sig syscall.Signal) string {
+		var diag bytes.Buffer
+		c := exec.Command(bin, "-image", host+"/x", "-output", filepath.Join(dir, "x"))
+		c.Stderr = &diag
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		<-reached
+		_ = c.Process.Signal(sig)
+		if err := c.Wait(); err == nil {
+			t.Error("it succeeded")
+		}
+		for len(reached) > 0 {
+			<-reached
+		}
+		return diag.String()
+	}
+	left := func() []string {
+		es, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, e := range es {
+			out = append(out, e.Name())
+		}
+		return out
+	}
+	if out := start(syscall.SIGINT); !strings.Contains(out, "nothing was left behind") {
+		t.Errorf("it said %q", out)
+	}
+	if l := left(); len(l) != 0 {
+		t.Errorf("left after Ctrl-C: %v", l)
+	}
+	start(syscall.SIGKILL)
+	if l := left(); len(l) != 1 || !strings.HasPrefix(l[0], ".x.partial-") {
+		t.Errorf("left after kill -9: %v", l)
+	}
+	// The next run clears that away. The image of random content has no platform, which is taken as it is.
+	slow = false
+	time.Sleep(10 * time.Millisecond)
+	if out, err := exec.Command(bin, "-image", host+"/x", "-output", filepath.Join(dir, "x")).CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	if l := left(); strings.Join(l, " ") != "x x.json" {
+		t.Errorf("there is now: %v", l)
+	}
+}

@@ -1,0 +1,111 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path"
+
+	"gcr/internal/cgroup"
+
+	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
+)
+
+// sessionScope is the one scope of a user's GCR; containers are plain directories below it.
+const sessionScope = "gcr.scope"
+
+// callers is the group in it where the GCR processes themselves are.
+const callers = "callers"
+
+// Delegated makes sure that a rootless caller on cgroup v2 has a place for groups with limits, and gives the
+// host as it is then. Where the caller sits inside its user manager's tree already (a desktop terminal, a
+// user service, systemd-run --user) that costs nothing and D-Bus is not touched: the groups go beside its own.
+// A login session's own scope belongs to root; from there one call moves this process below gcr.scope of the
+// user's manager, which the first such call makes and the last process in it ends. Everything that this
+// process starts afterwards is inside too.
+func Delegated(ctx context.Context, h cgroup.Host) (cgroup.Host, error) {
+	if h.Version != 2 || h.Mounts[0].Parent != "" || h.User == 0 {
+		return h, nil
+	}
+	b, err := Connect(ctx, User)
+	if err != nil {
+		return h, err
+	}
+	defer b.Close()
+	pid := os.Getpid()
+	fail := func(op string, err error) error {
+		return &cgroup.Error{Op: op, Object: sessionScope, Cause: err, Hint: "systemd-run --user --scope -p Delegate=yes COMMAND does the same by hand"}
+	}
+	// Processes sit in a group of their own, so that the scope itself may hand controllers down. Right after
+	// another caller has made the scope it is not there yet: then go in by the top and make it.
+	attach := func() error {
+		into := func(sub string) error {
+			_, err := call(ctx, func(ctx context.Context) (struct{}, error) {
+				return struct{}{}, b.conn.AttachProcessesToUnit(ctx, sessionScope, sub, []uint32{uint32(pid)})
+			})
+			return err
+		}
+		var err error
+		for range 3 { // the other caller may take any of these steps between two of ours
+			if err = into("/" + callers); err == nil || notThere(err) {
+				return err
+			}
+			if into("") == nil {
+				return moveBelow(callers)
+			}
+		}
+		return err
+	}
+	err = attach()
+	if notThere(err) {
+		u := Unit{Slice: "user.slice", Name: sessionScope}
+		if _, err := b.StartScope(ctx, u, pid, Facts{CgroupVersion: 2}, nil); err != nil && !exists(err) {
+			return h, err
+		}
+		err = moveBelow(callers)
+		if err != nil {
+			err = attach()
+		}
+	}
+	if err != nil {
+		return h, fail("move this process into", err)
+	}
+	now, err := cgroup.Detect()
+	if err != nil {
+		return h, err
+	}
+	if path.Base(now.Mounts[0].Self) == sessionScope {
+		// systemd put this process at the top, where it would be in the way of controllers.
+		if err := moveBelow(callers); err != nil {
+			return h, fail("move this process below", err)
+		}
+		if now, err = cgroup.Detect(); err != nil {
+			return h, err
+		}
+	}
+	if now.Mounts[0].Parent == "" {
+		return h, fail("use", errors.New("its group may not be written"))
+	}
+	return now, nil
+}
+
+// notThere tells that the scope is not running.
+func notThere(err error) bool {
+	var e dbus.Error
+	return errors.As(err, &e) && (e.Name == "org.freedesktop.systemd1.NoSuchUnit" || e.Name == "org.freedesktop.systemd1.UnitInactive" ||
+		e.Name == "org.freedesktop.systemd1.ScopeNotRunning")
+}
+
+// moveBelow moves this process into a child of its own group, which it owns by delegation.
+func moveBelow(child string) error {
+	h, err := cgroup.Detect()
+	if err != nil {
+		return err
+	}
+	dir := path.Join(h.Mounts[0].Point, h.Mounts[0].Self, child)
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	return os.WriteFile(path.Join(dir, "cgroup.procs"), []byte("0"), 0)
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// summarize prints what ran where, what failed, and why tests were skipped; it returns whether all is well.
+func summarize(out io.Writer, results []Result, took time.Duration) bool {
+	var columns []place
+	for _, p := range places {
+		if slices.ContainsFunc(results, func(r Result) bool { return r.Place == p.Name }) {
+			columns = append(columns, p)
+		}
+	}
+	fmt.Fprintln(out, "\nTests by suite and place: passed/failed/skipped")
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprint(w, "suite")
+	for _, p := range columns {
+		fmt.Fprint(w, "\t", p.heading())
+	}
+	fmt.Fprintln(w)
+	var rows []string
+	for _, r := range results {
+		if !slices.Contains(rows, r.Suite) {
+			rows = append(rows, r.Suite)
+		}
+	}
+	slices.Sort(rows)
+	passed, failed, skipped := 0, 0, 0
+	for _, row := range rows {
+		fmt.Fprint(w, row)
+		for _, p := range columns {
+			i := slices.IndexFunc(results, func(r Result) bool { return r.Suite == row && r.Place == p.Name })
+			if i < 0 {
+				fmt.Fprint(w, "\t-")
+				continue
+			}
+			r := results[i]
+			passed, failed, skipped = passed+r.Passed, failed+r.Failed, skipped+r.Skipped
+			mark := ""
+			if r.Error != "" {
+				mark = " broken"
+				if r.Failed == 0 {
+					failed++
+				}
+			}
+			fmt.Fprintf(w, "\t%d/%d/%d%s", r.Passed, r.Failed, r.Skipped, mark)
+		}
+		fmt.Fprintln(w)
+	}
+	w.Flush()
+
+	well := true
+	for _, r := range results {
+		if r.ok() {
+			continue
+		}
+		well = false
+		fmt.Fprintf(out, "\nFAILED: %s at %s", r.Suite, r.Place)
+		if r.Error != "" {
+			fmt.Fprintf(out, ": %s", r.Error)
+		}
+		fmt.Fprintln(out)
+		for _, name := range r.Failures {
+			fmt.Fprintln(out, "  ", name)
+		}
+		fmt.Fprintln(out, lastLines(r.Log, 60))
+	}
+	printSkips(out, results)
+	fmt.Fprintf(out, "\nIt took %v.\n%d passed, %d failed, %d skipped\n", took.Round(time.Second), passed, failed, skipped)
+	return well
+}
+
+// printSkips lists the skipped tests by their reason.
+func printSkips(out io.Writer, results []Result) {
+	where := map[string][]string{}
+	for _, r := range results {
+		for test, why := range r.Skips {
+			// The reason without the file and line before it, so that equal ones come together.
+			if _, rest, ok := strings.Cut(why, ".go:"); ok {
+				_, why, _ = strings.Cut(rest, ": ")
+			}
+			where[why] = append(where[why], r.Place+" "+r.Suite+" "+test)
+		}
+	}
+	if len(where) > 0 {
+		fmt.Fprintln(out, "\nSkipped:")
+	}
+	for _, why := range slices.Sorted(maps.Keys(where)) {
+		tests := where[why]
+		slices.Sort(tests)
+		more := ""
+		if len(tests) > 3 {
+			tests, more = tests[:3], fmt.Sprintf(" and %d more", len(tests)-3)
+		}
+		fmt.Fprintf(out, "  %s: %s%s\n", why, strings.Join(tests, ", "), more)
+	}
+}
+
+// heading is a place's name in the table.
+func (p place) heading() string {
+	if p.Machine != "" {
+		return "VM " + p.Name
+	}
+	return "host " + hostLayout()
+}
+
+// hostLayout is the host's cgroup layout.
+func hostLayout() string {
+	switch {
+	case exists("/sys/fs/cgroup/cgroup.controllers"):
+		return "v2"
+	case exists("/sys/fs/cgroup/unified/cgroup.controllers"):
+		return "hybrid"
+	}
+	return "v1"
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
+
+// lastLines returns the end of a log, indented.
+func lastLines(name string, n int) string {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return ""
+	}
+	// The marks of -test.v=test2json are for programs.
+	lines := strings.Split(strings.TrimRight(strings.ReplaceAll(string(text), "\x16", ""), "\n"), "\n")
+	lines = slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "=== NAME") })
+	if len(lines) > n {
+		lines = append([]string{"… all of it is in " + name}, lines[len(lines)-n:]...)
+	}
+	return "    | " + strings.Join(lines, "\n    | ")
+}
