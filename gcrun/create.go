@@ -85,7 +85,8 @@ func setupError(prefix, what string, err error) error {
 	if p.Field != "" {
 		text += " (" + p.Field + ")"
 	}
-	if p.Hint != "" {
+	// What is not there needs no second explanation.
+	if p.Hint != "" && !errors.Is(err, plan.ErrNotFound) {
 		text += "; " + p.Hint
 	}
 	return fmt.Errorf("%s%s%s", prefix, what, text)

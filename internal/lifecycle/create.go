@@ -75,6 +75,9 @@ func (s Store) Create(o CreateOptions) error {
 // create does all that create and run have in common.
 func (s Store) create(o CreateOptions, listen bool) (*creation, error) {
 	cr := &creation{o: o}
+	if err := checkID(o.ID); err != nil {
+		return nil, err
+	}
 	if err := cr.load(); err != nil {
 		return nil, err
 	}
@@ -496,7 +499,8 @@ func (cr *creation) hooks(pid int, pidfd *os.File) error {
 	h := cr.spec.Hooks
 	// Hooks come after step 2 of the life cycle, the making of the environment, and so find the container created.
 	st := cr.c.hookState(specs.StateCreated)
-	if err := runHooks("prestart", h.Prestart, st); err != nil { //nolint:staticcheck // deprecated, but Docker up to 26 uses it
+	//lint:ignore SA1019 deprecated, but Docker up to 26 uses it
+	if err := runHooks("prestart", h.Prestart, st); err != nil {
 		return err
 	}
 	if err := runHooks("createRuntime", h.CreateRuntime, st); err != nil {
