@@ -301,13 +301,13 @@ func (r *run) start() (int, error) {
 	if r.adjust != nil {
 		r.adjust(&opts)
 	}
-	forward, stop := func(*launch.Process) {}, func() {}
+	var forward *launch.Forwarder
 	if !r.o.Step {
-		forward, stop = launch.ForwardSignals()
+		forward = launch.ForwardSignals()
+		opts.Meanwhile = forward.Rest
 	}
 	p, err := launch.Start(r.plan, opts)
 	if err != nil {
-		stop()
 		if master != nil {
 			master.Close()
 		}
@@ -319,9 +319,9 @@ func (r *run) start() (int, error) {
 	}
 	watch.done()
 	if r.o.Step {
-		forward, stop = launch.ForwardSignals()
+		forward = launch.ForwardSignals()
+		forward.Rest()
 	}
-	defer stop()
 	defer p.Close()
 	var t *launch.Terminal
 	if master != nil {
@@ -331,7 +331,7 @@ func (r *run) start() (int, error) {
 			return StatusGCR, fmt.Errorf("connect the container's terminal: %w", err)
 		}
 	}
-	forward(p)
+	forward.To(p)
 	status, err := p.Wait()
 	if t != nil {
 		if terr := t.Close(); err == nil && terr != nil {
