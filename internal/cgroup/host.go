@@ -30,7 +30,7 @@ type Host struct {
 type Mount struct {
 	Point string // directory where it is mounted
 	// Controllers of the hierarchy: v1 as in the mount options ("cpu", "cpuacct" or "name=systemd"), v2
-	// what cgroup.controllers of the mounted root lists.
+	// what cgroup.controllers of the mounted root lists, for an ordinary user that of the delegated subtree.
 	Controllers []string
 	Unified     bool
 	// Self is the cgroup of this process as seen below Point, such as "/user.slice".
@@ -90,6 +90,9 @@ func Detect() (Host, error) {
 			}
 		}
 		m.Parent = writableParent(*m)
+		if h.Version == 2 && h.User != 0 && m.Parent != "" {
+			m.Controllers = delegatedControllers(*m)
+		}
 	}
 	return h, nil
 }
@@ -127,6 +130,22 @@ func writableParent(m Mount) string {
 			return fallback
 		}
 	}
+}
+
+// delegatedControllers gives what the topmost group of the caller's subtree has to hand down.
+func delegatedControllers(m Mount) []string {
+	top := m.Parent
+	for p := m.Parent; ; p = path.Dir(p) {
+		if unix.Access(path.Join(m.Point, p, "cgroup.subtree_control"), unix.W_OK) != nil {
+			break
+		}
+		top = p
+		if p == "/" {
+			break
+		}
+	}
+	list, _ := os.ReadFile(path.Join(m.Point, top, "cgroup.controllers"))
+	return strings.Fields(string(list))
 }
 
 // parseHost is the pure part of Detect.

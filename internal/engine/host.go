@@ -60,5 +60,15 @@ func (h *Host) rootless() bool {
 	return h.UID != 0 || !h.can(capSysAdmin)
 }
 
+// inUserNamespace tells whether gcr's root is somebody else's idea of root: in the first user namespace every id
+// stands for itself.
+func (h *Host) inUserNamespace() bool {
+	if h.UID != 0 {
+		return false
+	}
+	uids, _ := h.OwnIDs()
+	return len(uids) != 1 || uids[0].Count != 1<<32-1
+}
+
 // can tells whether gcr itself has a capability.
 func (h *Host) can(c capability) bool { return h.Effective>>c&1 != 0 }

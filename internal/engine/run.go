@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gcr/internal/cgroup"
+	"gcr/internal/hostfacts"
 	"gcr/internal/launch"
 	"gcr/internal/plan"
 	"gcr/internal/seccomp"
@@ -72,6 +73,8 @@ type run struct {
 	lowerDir string
 	lower    []string
 	close_   []func()
+
+	adjust func(*launch.Options) // changes what is launched, for tests that break it on purpose
 }
 
 func (r *run) close() {
@@ -104,8 +107,8 @@ func (r *run) prepare() error {
 	if r.cfg, err = Build(r.o, host, root); err != nil {
 		return err
 	}
-	r.facts = plan.Host{UID: int(host.UID), GID: int(host.GID), Keyring: true}
-	r.facts.Capabilities, r.facts.LastCap = boundingSet()
+	r.facts = plan.Host{UID: int(host.UID), GID: int(host.GID), Keyring: true, SysAdmin: !host.rootless()}
+	r.facts.Capabilities, r.facts.LastCap = hostfacts.BoundingSet()
 	if err := r.seccomp(); err != nil {
 		return err
 	}
@@ -191,7 +194,7 @@ func (r *run) root() (plan.Root, error) {
 // ordinary user gets one when limits are asked for, since most have no cgroup that they could make one in.
 func (r *run) cgroup(ch cgroup.Host) (plan.Cgroup, error) {
 	spec := r.cfg.Spec
-	r.limits = !r.host.rootless() || hasLimits(spec.Linux.Resources)
+	r.limits = !r.host.rootless() && !r.host.inUserNamespace() || hasLimits(spec.Linux.Resources)
 	out := plan.Cgroup{Version: ch.Version}
 	paths := map[string]string{}
 	for _, m := range ch.Mounts {
@@ -253,10 +256,10 @@ func (r *run) explain() error {
 
 // start makes the container and waits for its end.
 func (r *run) start() (int, error) {
-	for _, n := range r.cfg.Notes {
-		r.note(n)
-	}
 	if r.verbose() {
+		for _, n := range r.cfg.Notes {
+			r.note(n)
+		}
 		log.Printf("[run] as pid %d", os.Getpid())
 	}
 	root := r.stateRoot()
@@ -292,6 +295,9 @@ func (r *run) start() (int, error) {
 		OnConsole: func(m *os.File) error { master = m; return nil },
 	}
 	watch := r.watch(&opts)
+	if r.adjust != nil {
+		r.adjust(&opts)
+	}
 	forward, stop := func(*launch.Process) {}, func() {}
 	if !r.o.Step {
 		forward, stop = launch.ForwardSignals()
@@ -390,6 +396,7 @@ func (r *run) deleteCgroup() {
 	if r.group == nil {
 		return
 	}
+	defer r.group.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	// Without a PID namespace of its own the container may have left processes behind.

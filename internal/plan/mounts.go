@@ -32,7 +32,7 @@ func (b *builder) mounts() error {
 			if m.Source == "" {
 				return fieldError(field+".source", "plan mount on "+dst, "a bind mount needs a source", "")
 			}
-			b.add(bindMount{target: t, source: m.Source, o: o, options: m.Options})
+			b.add(bindMount{target: t, source: m.Source, o: o, options: m.Options, tree: b.trees[i]})
 		case m.Type == "cgroup" || m.Type == "cgroup2":
 			if b.in.Cgroup.Version == 0 {
 				continue // nothing to show: the process is in no cgroup that it could see
@@ -105,7 +105,7 @@ func (e *emitter) mkdirs(dir string) program.Ref {
 }
 
 // attach puts a detached mount into its place.
-func (e *emitter) attach(mnt, dst *program.Call, o mountOptions) {
+func (e *emitter) attach(mnt, dst program.Ref, o mountOptions) {
 	e.MoveMount(mnt, dst)
 	for _, p := range o.propagation {
 		e.MountSetattr(mnt, p.recursive, program.MountAttr{Propagation: p.flag})
@@ -193,6 +193,7 @@ type bindMount struct {
 	source  string
 	o       mountOptions
 	options []string
+	tree    int // descriptor of the mount when the host side has made it, 0 if not
 }
 
 func (s bindMount) Info() Info {
@@ -208,7 +209,10 @@ func (s bindMount) Emit(e *emitter) {
 	if s.o.recursive {
 		flag |= unix.AT_RECURSIVE
 	}
-	tree := e.OpenTree(program.CWD, s.source, flag)
+	tree := program.Ref(program.FD(s.tree))
+	if s.tree == 0 {
+		tree = e.OpenTree(program.CWD, s.source, flag)
+	}
 	if s.o.attr.Set|s.o.attr.Clear != 0 {
 		e.MountSetattr(tree, false, s.o.attr)
 	}

@@ -73,6 +73,35 @@ func OpenPath(name string, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "/proc/"+name), nil
 }
 
+// OpenNamespace opens a namespace of a process: name is a file of /proc/PID/ns such as "net". These files are
+// magic links, so the directory is opened as strictly as all else and the last step alone follows.
+func OpenNamespace(pid int, name string) (*os.File, error) {
+	dir, err := Open(pid, "ns", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: dir.Name() + "/" + name, Err: err}
+	}
+	return os.NewFile(uintptr(fd), dir.Name()+"/"+name), nil
+}
+
+// Inode tells what file a magic link of /proc/PID leads to, such as "exe" or "ns/net": device and inode number.
+func Inode(pid int, name string) (dev, ino uint64, err error) {
+	dir, err := root()
+	if err != nil {
+		return 0, 0, err
+	}
+	var st unix.Stat_t
+	path := strconv.Itoa(pid) + "/" + name
+	if err := unix.Fstatat(dir, path, &st, 0); err != nil {
+		return 0, 0, &os.PathError{Op: "stat", Path: "/proc/" + path, Err: err}
+	}
+	return uint64(st.Dev), st.Ino, nil
+}
+
 // Write writes data to a file of /proc/PID in a single write(2), as such files want it.
 func Write(pid int, name, data string) error {
 	f, err := Open(pid, name, unix.O_WRONLY)

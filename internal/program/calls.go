@@ -91,9 +91,10 @@ func (p *Program) MoveMount(from, to Ref) *Call {
 	return p.Call(SysMoveMount, from, p.String(""), to, p.String(""), flags(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH, moveMountFlags))
 }
 
-// MoveMountTo records move_mount(2) from a descriptor to a path of the host, such as the rootfs directory itself.
+// MoveMountTo records move_mount(2) from a descriptor to a path of the host, such as the rootfs directory itself,
+// which may be a symbolic link.
 func (p *Program) MoveMountTo(from Ref, path string) *Call {
-	return p.Call(SysMoveMount, from, p.String(""), CWD, p.String(path), flags(unix.MOVE_MOUNT_F_EMPTY_PATH, moveMountFlags))
+	return p.Call(SysMoveMount, from, p.String(""), CWD, p.String(path), flags(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS, moveMountFlags))
 }
 
 // MountAttr is struct mount_attr of mount_setattr(2).

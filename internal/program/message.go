@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Kind is what a [Message] of the program is about.
@@ -18,6 +20,7 @@ const (
 	Console                 // a descriptor comes with the message: the master of the container's terminal
 	Hooks                   // the program waits while the host runs the hooks of kind Arg
 	Notify                  // a descriptor comes with the message: the seccomp listener
+	Forked                  // the program goes on in the child Arg of the same parent (CLONE_PARENT)
 )
 
 // MessageSize is the size in bytes of every message.
@@ -120,10 +123,26 @@ func (p *Program) Wait() *Call {
 	return c
 }
 
+// AwaitConnection waits until somebody connects to the listening socket and sends a byte. From then on failures
+// are reported on that connection, which the sync descriptor has become. One who connects and goes away without
+// a word changes nothing.
+func (p *Program) AwaitConnection(listener Ref) {
+	next := p.Forever()
+	null := Named(0, "NULL")
+	conn := p.Call(SysAccept4, listener, null, null, Named(sockCloexec, "SOCK_CLOEXEC")).OnError(unix.EINTR, next).OnError(unix.ECONNABORTED, next)
+	p.Call(SysDup3, conn, FD(p.sync), Named(unix.O_CLOEXEC, "O_CLOEXEC"))
+	p.Close(conn)
+	word := p.Call(SysRead, FD(p.sync), p.Buffer(8).At(0), Num(1)).OnError(0, next)
+	p.If(word, 0, next)
+	p.Close(listener)
+}
+
+const sockCloexec = 0x80000
+
 const msgNoSignal = 0x4000
 
 func (k Kind) String() string {
-	names := [...]string{Failed: "failed", AtStep: "step", PID: "pid", Ready: "ready", Console: "console", Hooks: "hooks", Notify: "notify"}
+	names := [...]string{Failed: "failed", AtStep: "step", PID: "pid", Ready: "ready", Console: "console", Hooks: "hooks", Notify: "notify", Forked: "forked"}
 	if int(k) < len(names) && names[k] != "" {
 		return names[k]
 	}

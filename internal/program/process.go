@@ -131,6 +131,20 @@ func (p *Program) Seccomp(flag uint64, filter []byte) *Call {
 		hex(flag), p.Bytes(prog, func() string { return fmt.Sprintf("{len=%d}", len(filter)/8) }))
 }
 
+// Fork records clone(2) without shared memory: the child goes on at the label, the caller after it. With sibling
+// the child's parent is the caller's (CLONE_PARENT). The result in the caller is the child's id in the caller's
+// PID namespace.
+func (p *Program) Fork(sibling bool, child Label) *Call {
+	flag := Named(uint64(unix.SIGCHLD), "SIGCHLD")
+	if sibling {
+		flag = Named(uint64(unix.SIGCHLD)|unix.CLONE_PARENT, "CLONE_PARENT|SIGCHLD")
+	}
+	zero := Num(0)
+	c := p.Call(SysClone, flag, zero, zero, zero, zero)
+	p.If(c, 0, child)
+	return c
+}
+
 // Getpid records getpid(2).
 func (p *Program) Getpid() *Call { return p.Call(SysGetpid) }
 
