@@ -127,7 +127,7 @@ func init() {
 			refusal: "user 1000",
 		},
 		exhibit{
-			class: "keys pushed into the caller's terminal (TIOCSTI)", known: "CVE-2016-9016 and kin", weak: "--privileged",
+			class: "keys pushed into the caller's terminal (TIOCSTI)", known: "CVE-2017-5226 and kin", weak: "--privileged",
 			attack: func(m *museum, weak bool) outcome {
 				master, slave := terminal(m)
 				defer master.Close()

@@ -75,7 +75,7 @@ func init() {
 			refusal: "change to directory|secret: no such file",
 		},
 		exhibit{
-			class: "half-built container read by its neighbours", known: "CVE-2016-9962, CVE-2023-28642 and kin", weak: "a runtime that is dumpable when it joins a namespace",
+			class: "half-built container read by its neighbours", known: "CVE-2016-9962 and kin", weak: "a runtime that is dumpable when it joins a namespace",
 			needs:   needsUserNamespaces,
 			attack:  halfBuilt,
 			refusal: "permission denied|not permitted",

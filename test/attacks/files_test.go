@@ -81,9 +81,9 @@ func init() {
 					return m.naive("console", dev+"/console", filepath.Join(m.outside, "secret"))
 				}
 				defer m.unchanged()
-				return m.gcr([]string{"-t", "-v", dev + ":/dev", "-v", "/dev/pts:/dev/pts"}, "secret", "/dev/console")
+				return m.gcr([]string{"-t", "-v", dev + ":/dev", "-v", "/dev/pts:/dev/pts"}, "console")
 			},
-			refusal: "make a terminal .*symbolic link",
+			refusal: "is the container's own terminal",
 		},
 		exhibit{
 			class: "write to /proc lands elsewhere", known: "CVE-2019-16884, CVE-2019-19921, CVE-2025-52881", weak: "a runtime that writes sysctls through the container's /proc",
@@ -196,6 +196,18 @@ func init() {
 			return worked("no masked file was found")
 		}
 		return refused("%d masked files are the character device 1:3", found)
+	}
+	attackers["console"] = func([]string) outcome {
+		// The terminal is mounted over the link itself, which nobody follows.
+		var st unix.Stat_t
+		if err := unix.Stat("/dev/console", &st); err != nil {
+			return refused("%v", err)
+		}
+		const firstPTS = 136 // Documentation/admin-guide/devices.txt
+		if st.Mode&unix.S_IFMT != unix.S_IFCHR || unix.Major(st.Rdev) < firstPTS || unix.Major(st.Rdev) > firstPTS+7 {
+			return worked("/dev/console is something else: mode %o, device %d", st.Mode, st.Rdev)
+		}
+		return refused("/dev/console is the container's own terminal")
 	}
 	attackers["setting"] = func(a []string) outcome {
 		var fs unix.Statfs_t
