@@ -16,6 +16,15 @@ import (
 // makeTrees makes the detached mounts of the plan.
 func (s *starter) makeTrees() error {
 	for _, t := range s.plan.Trees {
+		if t.CopyUp != "" {
+			f, err := copyUp(t)
+			if err != nil {
+				return err
+			}
+			s.open = append(s.open, f)
+			s.trees = append(s.trees, f)
+			continue
+		}
 		flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
 		if t.Recursive {
 			flags |= unix.AT_RECURSIVE

@@ -39,6 +39,8 @@ type CreateOptions struct {
 	Environ []string
 	// Detached says that nobody waits for the container here.
 	Detached bool
+	// Meanwhile is called while the container sets itself up.
+	Meanwhile func()
 }
 
 // creation is one call of Create or Run on its way.
@@ -73,6 +75,9 @@ func (s Store) Create(o CreateOptions) error {
 // create does all that create and run have in common.
 func (s Store) create(o CreateOptions, listen bool) (*creation, error) {
 	cr := &creation{o: o}
+	if err := checkID(o.ID); err != nil {
+		return nil, err
+	}
 	if err := cr.load(); err != nil {
 		return nil, err
 	}
@@ -269,6 +274,7 @@ func (cr *creation) run(listen bool) error {
 	}
 	cr.process, err = launch.Start(cr.plan, launch.Options{
 		Stdio: stdio, Host: in.Host, Listener: cr.listener, Resctrl: resctrl,
+		Meanwhile:  cr.o.Meanwhile,
 		MakeCgroup: cr.makeCgroup, OnHooks: cr.hooks, OnReady: cr.ready, OnConsole: cr.console, OnNotify: cr.notify,
 	})
 	return err
@@ -319,18 +325,18 @@ func (s Store) ExplainCreate(o CreateOptions, wait bool) (*plan.Plan, error) {
 // planCgroup compiles the container's cgroup. Where the caller has no full rights over cgroups the group is made at
 // once, for only then is it known in which hierarchies there is one.
 func (cr *creation) planCgroup(host plan.Host) (plan.Cgroup, error) {
-	ch, err := cgroup.Detect()
+	path := ""
+	var resources *specs.LinuxResources
+	if l := cr.spec.Linux; l != nil {
+		path, resources = l.CgroupsPath, l.Resources
+	}
+	ch, err := cgroup.DetectFor(path)
 	if err != nil {
 		return plan.Cgroup{}, err
 	}
 	cr.cgroups = ch
 	if cr.o.NoCgroup {
 		return planCgroup(ch, nil), nil
-	}
-	path := ""
-	var resources *specs.LinuxResources
-	if l := cr.spec.Linux; l != nil {
-		path, resources = l.CgroupsPath, l.Resources
 	}
 	opts := cgroup.Options{ID: cr.o.ID, Owner: cgroupOwner(cr.spec)}
 	if cr.cplan, err = cgroup.Compile(ch, path, resources, opts); err != nil {
@@ -493,7 +499,8 @@ func (cr *creation) hooks(pid int, pidfd *os.File) error {
 	h := cr.spec.Hooks
 	// Hooks come after step 2 of the life cycle, the making of the environment, and so find the container created.
 	st := cr.c.hookState(specs.StateCreated)
-	if err := runHooks("prestart", h.Prestart, st); err != nil { //nolint:staticcheck // deprecated, but Docker up to 26 uses it
+	//lint:ignore SA1019 deprecated, but Docker up to 26 uses it
+	if err := runHooks("prestart", h.Prestart, st); err != nil {
 		return err
 	}
 	if err := runHooks("createRuntime", h.CreateRuntime, st); err != nil {

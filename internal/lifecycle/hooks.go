@@ -20,7 +20,8 @@ import (
 
 // hasEarlyHooks reports whether there are hooks that run before the root changes.
 func hasEarlyHooks(h *specs.Hooks) bool {
-	return h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0 //nolint:staticcheck // prestart is deprecated, but used
+	//lint:ignore SA1019 deprecated, but Docker up to 26 uses it
+	return h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0
 }
 
 // hookState is what a hook reads from its standard input (runtime.md, "State").

@@ -41,7 +41,7 @@ func (b *builder) mounts() error {
 		case m.Type == "":
 			return fieldError(field+".type", "plan mount on "+dst, "it is missing", "name a file system, or bind as an option")
 		default:
-			b.add(fsMount{target: t, fstype: m.Type, source: m.Source, o: o, options: m.Options})
+			b.add(fsMount{target: t, fstype: m.Type, source: m.Source, o: o, options: m.Options, tree: b.trees[i]})
 		}
 	}
 	return nil
@@ -120,6 +120,7 @@ type fsMount struct {
 	fstype, source string
 	o              mountOptions
 	options        []string
+	tree           int // descriptor of the mount when the host side has made it, 0 if not
 }
 
 // fsWhy says what a file system of the kernel is good for.
@@ -144,6 +145,14 @@ func (s fsMount) Info() Info {
 }
 
 func (s fsMount) Emit(e *emitter) {
+	if s.tree != 0 {
+		mnt := program.FD(s.tree)
+		if attr := s.o.attr.Set | s.o.rec.Set; attr != 0 {
+			e.MountSetattr(mnt, false, program.MountAttr{Set: attr})
+		}
+		e.attach(mnt, s.open(e, nil), s.o)
+		return
+	}
 	fs := e.Fsopen(s.fstype)
 	if s.source != "" {
 		e.FsconfigString(fs, "source", s.source)

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"path"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -17,6 +18,10 @@ type Tree struct {
 	// MOUNT_ATTR_IDMAP, Linux 5.12); IDMapRecursive says the same of all mounts below.
 	UIDMap, GIDMap []specs.LinuxIDMapping
 	IDMapRecursive bool
+	// CopyUp is a path in the root filesystem Source: the tree is a tmpfs, mounted with the options Data (key and
+	// value), that starts with what is at that path.
+	CopyUp string
+	Data   [][2]string
 }
 
 // idMaps checks the id maps of mounts and plans their trees.
@@ -29,6 +34,17 @@ func (b *builder) idMaps() error {
 			continue // reported when the mount itself is planned
 		}
 		bind := o.bind || m.Type == "bind"
+		if o.copyUp && m.Type == "tmpfs" && b.in.Host.SysAdmin && !b.in.Host.UserNamespace && b.in.Root.Path != "" {
+			t := Tree{Source: b.in.Root.Path, Field: field, CopyUp: path.Clean("/" + m.Destination)}
+			for _, d := range o.data {
+				t.Data = append(t.Data, [2]string{d.key, d.value})
+			}
+			for _, f := range o.superblock {
+				t.Data = append(t.Data, [2]string{f, ""})
+			}
+			b.trees[i] = b.addTree(t)
+			continue
+		}
 		maps := len(m.UIDMappings) > 0 || len(m.GIDMappings) > 0
 		if !maps && o.idmap == "" {
 			if bind && m.Source != "" && b.plan.CloneFlags&unix.CLONE_NEWUSER != 0 && b.in.Host.SysAdmin {

@@ -135,7 +135,8 @@ func checkHooks(s *specs.Spec) error {
 		name string
 		list []specs.Hook
 	}{
-		{"prestart", s.Hooks.Prestart}, //nolint:staticcheck // deprecated, but Docker up to 26 and many tools use it
+		//lint:ignore SA1019 deprecated, but Docker up to 26 and many tools use it
+		{"prestart", s.Hooks.Prestart},
 		{"createRuntime", s.Hooks.CreateRuntime},
 		{"createContainer", s.Hooks.CreateContainer},
 		{"startContainer", s.Hooks.StartContainer},
