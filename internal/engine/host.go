@@ -25,6 +25,9 @@ type Host struct {
 	OwnIDs           func() (uids, gids []account.Range) // that exist in gcr's own user namespace
 	SubUIDs, SubGIDs []account.Range                     // of /etc/subuid and /etc/subgid; read for others only
 	HasNewIDMap      bool                                // newuidmap and newgidmap are installed
+	// ClaimIDs takes the range of ids that begins with first for one container, until gcr ends; false when another
+	// has it. Nil claims nothing.
+	ClaimIDs func(first uint32) (bool, error)
 
 	// Terminal.
 	StdinTerminal, StdoutTerminal bool

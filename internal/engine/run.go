@@ -188,12 +188,15 @@ func (r *run) seccomp() error {
 func (r *run) root() (plan.Root, error) {
 	switch r.cfg.Root.Kind {
 	case RootDirectory:
-		return plan.Root{Path: r.cfg.Root.Path}, nil
+		return plan.Root{Path: r.cfg.Root.Path, IDMap: r.cfg.Shifted}, nil
 	case RootEphemeral:
-		return plan.Root{Lower: []string{r.cfg.Root.Path}}, nil
+		return plan.Root{Lower: []string{r.cfg.Root.Path}, IDMap: r.cfg.Shifted}, nil
 	case RootImage:
-		return plan.Root{Lower: r.lower, LowerDir: r.lowerDir}, nil
+		return plan.Root{Lower: r.lower, LowerDir: r.lowerDir, IDMap: r.cfg.Shifted}, nil
 	case RootHost:
+		if r.cfg.Shifted {
+			return plan.Root{}, conflict("--userns="+r.o.UserNS, "the root filesystem host", "the host's files are put together from many mounts, whose owners are not mapped", "use --userns=private, or another root filesystem")
+		}
 		return hostTree(r.host.rootless() || r.host.inUserNamespace())
 	}
 	return plan.Root{}, nil

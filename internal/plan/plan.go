@@ -100,6 +100,10 @@ type Root struct {
 	// Upper and Work are the directories of the overlay's writable layer; both empty stands for a tmpfs that
 	// vanishes with the container.
 	Upper, Work string
+	// IDMap shows the owners of the files through the id map of the container's new user namespace: what belongs to
+	// root in the directories belongs to the container's root, and nothing needs another owner (chown). The host
+	// side prepares the mount (mount_setattr(2), MOUNT_ATTR_IDMAP; for Lower Linux 5.19).
+	IDMap bool
 	// Host lists what of the host's own root file system is shown, when the root is made of it.
 	Host []HostDir
 	// Links are symbolic links in the root of the host's file system, name to target.
@@ -268,6 +272,7 @@ type builder struct {
 	ns    map[specs.LinuxNamespaceType]specs.LinuxNamespace
 	late  uint64      // namespaces that are made after joining a user namespace
 	trees map[int]int // index of a mount to the descriptor of its tree
+	root  int         // descriptor of the root filesystem's tree, 0 without one
 }
 
 func (b *builder) add(s ...Step) { b.steps = append(b.steps, s...) }
