@@ -208,7 +208,17 @@ func (c *Connection) Attach(pid int, netns *os.File) error {
 	}
 	defer lock.Close()
 	published := make(chan error, 1)
-	go func() { published <- s.publish(c.record) }()
+	go func() {
+		err := s.publish(c.record)
+		var bridges []string
+		for _, d := range c.plan.Defs {
+			bridges = append(bridges, d.Bridge)
+		}
+		if err == nil {
+			err = besideOthers(bridges)
+		}
+		published <- err
+	}()
 	err = c.makeLinks(netns)
 	perr := <-published
 	if errors.Is(perr, unix.EEXIST) || errors.Is(perr, unix.ENOENT) {
@@ -217,7 +227,7 @@ func (c *Connection) Attach(pid int, netns *os.File) error {
 			perr = s.rebuild()
 		}
 	} else if perr != nil {
-		perr = tableError("publish "+c.record.Ports[0].String(), perr)
+		perr = tableError("write the rules of the container", perr)
 	}
 	if err := errors.Join(err, perr); err != nil {
 		return err

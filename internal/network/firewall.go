@@ -229,7 +229,7 @@ func (s *Store) Remove(name string) error {
 	if len(users) > 0 {
 		return &Error{What: "remove network " + name, Cause: fmt.Errorf("containers use it: %s", strings.Join(unique(users), ", ")), Hint: "stop them first"}
 	}
-	if err := s.removeBridge(d); err != nil {
+	if err := errors.Join(s.removeBridge(d), forgetBeside(d.Bridge)); err != nil {
 		return err
 	}
 	if err := os.Remove(s.file(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -23,7 +23,7 @@ type holder struct {
 
 // holdPorts settles which ports of the host the container has and takes them.
 func (c *Connection) holdPorts() error {
-	if len(c.plan.Request.Ports) == 0 {
+	if c.plan.Mode != Bridge || len(c.plan.Request.Ports) == 0 {
 		return nil
 	}
 	others := c.plan.store.records()

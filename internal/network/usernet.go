@@ -26,7 +26,7 @@ func (p *Plan) userMode() error {
 		if path, err := exec.LookPath(string(m)); err == nil {
 			p.Mode, p.Program = m, path
 			if m == Slirp && len(p.Request.Ports) > 0 {
-				p.Notes = append(p.Notes, "slirp4netns shows the command its own address instead of the client's; with pasta (Debian package passt) it would be the client's")
+				p.Notes = append(p.Notes, "slirp4netns publishes ports on IPv4 only; pasta (Debian package passt) does on IPv6 too")
 			}
 			return p.checkUserPorts()
 		}
@@ -87,6 +87,7 @@ type userNet struct {
 	stderr bytes.Buffer
 	mu     sync.Mutex
 	ended  chan struct{}
+	works  bool // it has connected the container
 	quit   bool
 	// Died is called when the program ends before the container.
 	died func(string)
@@ -141,7 +142,13 @@ func (c *Connection) attachUserNet(pid int) error {
 		return err
 	}
 	go u.watch()
-	return ready()
+	if err := ready(); err != nil {
+		return err
+	}
+	u.mu.Lock()
+	u.works = true
+	u.mu.Unlock()
+	return nil
 }
 
 type lockedWriter struct{ u *userNet }
@@ -167,7 +174,7 @@ func (u *userNet) watch() {
 	err := u.cmd.Wait()
 	close(u.ended)
 	u.mu.Lock()
-	quit, died := u.quit, u.died
+	quit, died := u.quit || !u.works, u.died
 	u.mu.Unlock()
 	if !quit && died != nil {
 		said := u.said()
@@ -186,7 +193,13 @@ func (u *userNet) failed() error {
 	u.mu.Lock()
 	u.quit = true
 	u.mu.Unlock()
-	return &Error{What: "connect the container with " + filepath.Base(u.cmd.Path), Cause: text(said), Hint: "--network none does without"}
+	hint := "--network none does without"
+	if tun, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0); err != nil {
+		hint = "it needs /dev/net/tun, which cannot be opened (modprobe tun; chmod 0666 /dev/net/tun); " + hint
+	} else {
+		tun.Close()
+	}
+	return &Error{What: "connect the container with " + filepath.Base(u.cmd.Path), Cause: text(said), Hint: hint}
 }
 
 // awaitLink waits until pasta has made and configured its interface: it shows in /proc/PID/net of the
