@@ -43,20 +43,6 @@ func monotonic() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// boundingSet returns the caller's bounding set, bit n for capability n, and the highest capability that the
-// kernel knows: asking for the next one is an error (PR_CAPBSET_READ(2const)).
-func boundingSet() (set uint64, last int) {
-	for n := range 64 {
-		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0)
-		if err != nil {
-			break
-		}
-		set |= uint64(has) << n
-		last = n
-	}
-	return set, last
-}
-
 // swapAccounting reports whether v1 can limit memory and swap together.
 func swapAccounting(h cgroup.Host) bool {
 	for _, m := range h.Mounts {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gcr/internal/cgroup"
+	"gcr/internal/hostfacts"
 	"gcr/internal/launch"
 	"gcr/internal/plan"
 	"gcr/internal/seccomp"
@@ -106,8 +107,11 @@ func (r *run) prepare() error {
 	if r.cfg, err = Build(r.o, host, root); err != nil {
 		return err
 	}
-	r.facts = plan.Host{UID: int(host.UID), GID: int(host.GID), UserNamespace: host.inUserNamespace(), SetgroupsDenied: setgroupsDenied(), Keyring: true}
-	r.facts.Capabilities, r.facts.LastCap = boundingSet()
+	r.facts = plan.Host{
+		UID: int(host.UID), GID: int(host.GID), UserNamespace: host.inUserNamespace(), NoSetgroups: setgroupsDenied(),
+		Keyring: true, SysAdmin: !host.rootless(),
+	}
+	r.facts.Capabilities, r.facts.LastCap = hostfacts.BoundingSet()
 	if err := r.seccomp(); err != nil {
 		return err
 	}
@@ -297,13 +301,13 @@ func (r *run) start() (int, error) {
 	if r.adjust != nil {
 		r.adjust(&opts)
 	}
-	forward, stop := func(*launch.Process) {}, func() {}
+	var forward *launch.Forwarder
 	if !r.o.Step {
-		forward, stop = launch.ForwardSignals()
+		forward = launch.ForwardSignals()
+		opts.Meanwhile = forward.Rest
 	}
 	p, err := launch.Start(r.plan, opts)
 	if err != nil {
-		stop()
 		if master != nil {
 			master.Close()
 		}
@@ -315,9 +319,9 @@ func (r *run) start() (int, error) {
 	}
 	watch.done()
 	if r.o.Step {
-		forward, stop = launch.ForwardSignals()
+		forward = launch.ForwardSignals()
+		forward.Rest()
 	}
-	defer stop()
 	defer p.Close()
 	var t *launch.Terminal
 	if master != nil {
@@ -327,7 +331,7 @@ func (r *run) start() (int, error) {
 			return StatusGCR, fmt.Errorf("connect the container's terminal: %w", err)
 		}
 	}
-	forward(p)
+	forward.To(p)
 	status, err := p.Wait()
 	if t != nil {
 		if terr := t.Close(); err == nil && terr != nil {
