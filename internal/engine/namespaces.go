@@ -126,16 +126,11 @@ func (o *Options) namespaces(h *Host) (nsSet, error) {
 		{nsNet, "--network", o.networkMode()},
 	} {
 		private := "private"
-<<<<<<< HEAD
-		if one.ns == nsNet && one.value != "" && one.value != "host" {
-			private = one.value // the name of a network: it needs a namespace of its own
-=======
 		if one.ns == nsUser && hasIDs(one.value) {
 			private = one.value
 		}
-		if one.ns == nsNet {
-			private = "none"
->>>>>>> attacks
+		if one.ns == nsNet && one.value != "" && one.value != "host" {
+			private = one.value // the name of a network: it needs a namespace of its own
 		}
 		switch one.value {
 		case "":
