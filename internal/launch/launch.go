@@ -270,7 +270,9 @@ func (s *starter) clone() error {
 		s.open = append(s.open, os.NewFile(uintptr(up), ""))
 		return up, nil
 	}
-	var calls []clone.Call
+	// The child has a copy of our end of the socket as well. Were it open while the child waits, our death would
+	// not end the wait.
+	calls := []clone.Call{clone.Close(int(s.host.Fd()))}
 	for i := range moves {
 		if moves[i].from <= top && moves[i].from != moves[i].to {
 			up, err := raise(moves[i].from)
