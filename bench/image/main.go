@@ -6,8 +6,9 @@
 //
 // It needs root, and makes its images itself: one large layer (Debian with compilers, by mmdebstrap), 100,000 small
 // files, ten layers; each with gzip and with zstd. Each tool starts from an empty store. The times are medians of
-// whole processes; "floor" is decompressing with the library that GCR uses and writing the result to one file. Peak
-// memory is that of the largest process of a run (getrusage(2), ru_maxrss).
+// whole processes; "floor" is decompressing with the library that GCR uses and writing the result to one file.
+// CPU time is that of the tool and its children; that of containerd's daemon is not in it. Peak
+// memory is that of the largest process of a run (proc_pid_status(5), VmHWM).
 package main
 
 import (
@@ -26,6 +27,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	ggcrregistry "github.com/google/go-containerregistry/pkg/registry"
 
@@ -98,6 +101,7 @@ type trial struct {
 	zstd  bool
 	dir   string
 	peak  int64 // KiB
+	cpu   time.Duration
 	sock  string
 }
 
@@ -105,14 +109,60 @@ func (t *trial) sh(name string, args ...string) error {
 	c := exec.Command(name, args...)
 	var diag bytes.Buffer
 	c.Stderr = &diag
-	err := c.Run()
+	err := c.Start()
+	if err == nil {
+		stop := t.watch(c.Process.Pid)
+		err = c.Wait()
+		stop()
+	}
+	if c.ProcessState == nil {
+		return err
+	}
 	if ru, ok := c.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		t.peak = max(t.peak, ru.Maxrss)
+		t.cpu += time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 	}
 	if err != nil {
 		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(diag.String()))
 	}
 	return nil
+}
+
+// watch samples the peak memory of a process and its children until the returned function is called. ru_maxrss will
+// not do: it starts with what the process that called fork had.
+func (t *trial) watch(pid int) func() {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			t.sample(pid)
+			select {
+			case <-done:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
+}
+
+func (t *trial) sample(pid int) {
+	p := fmt.Sprintf("/proc/%d", pid)
+	if exe, _ := os.Readlink(p + "/exe"); exe == "" {
+		return
+	}
+	b, _ := os.ReadFile(p + "/status")
+	if _, rest, ok := strings.Cut(string(b), "VmHWM:"); ok {
+		var kib int64
+		_, _ = fmt.Sscan(rest, &kib)
+		t.peak = max(t.peak, kib)
+	}
+	kids, _ := os.ReadFile(fmt.Sprintf("%s/task/%d/children", p, pid))
+	for _, k := range strings.Fields(string(kids)) {
+		var n int
+		if _, err := fmt.Sscan(k, &n); err == nil {
+			t.sample(n)
+		}
+	}
 }
 
 func tools() []tool {
@@ -128,6 +178,8 @@ func tools() []tool {
 		}},
 		{name: "podman pull", needs: []string{"podman"}, run: func(t *trial) error {
 			return t.sh("podman", "--root", t.dir+"/p", "--runroot", t.dir+"/r", "--storage-driver", "overlay", "pull", "-q", "--tls-verify=false", t.ref)
+		}, clean: func(t *trial) {
+			_ = exec.Command("umount", "-l", t.dir+"/p/overlay").Run() // podman leaves it mounted
 		}},
 		{name: "ctr pull", needs: []string{"ctr", "containerd"}, run: func(t *trial) error {
 			return t.sh("ctr", "-a", t.sock, "image", "pull", "--plain-http", t.ref)
@@ -187,11 +239,13 @@ func bench(o options) error {
 			r := result{Tool: tl.name}
 			for range o.runs {
 				t := &trial{ref: host + "/" + im.name + ":v1", blobs: im.blobs, zstd: im.zstd, dir: filepath.Join(o.dir, "work"), sock: sock}
-				_ = exec.Command("rm", "-rf", t.dir).Run()
+				if err := exec.Command("rm", "-rf", t.dir).Run(); err != nil {
+					return fmt.Errorf("clear %s: %w", t.dir, err)
+				}
 				if err := os.MkdirAll(t.dir, 0o755); err != nil {
 					return err
 				}
-				syscall.Sync() // not the dirt of the one before
+				syncDir(t.dir) // not the dirt of the one before
 				start := time.Now()
 				err := tl.run(t)
 				d := time.Since(start)
@@ -203,6 +257,7 @@ func bench(o options) error {
 					break
 				}
 				r.times = append(r.times, d)
+				r.cpus = append(r.cpus, t.cpu)
 				r.PeakMiB = max(r.PeakMiB, t.peak/1024)
 			}
 			r.finish()
@@ -218,9 +273,11 @@ func bench(o options) error {
 type result struct {
 	Tool    string
 	Seconds float64
+	CPU     float64 // seconds, user and system
 	PeakMiB int64
 	Failed  string `json:",omitempty"`
 	times   []time.Duration
+	cpus    []time.Duration
 }
 
 func (r *result) finish() {
@@ -229,21 +286,23 @@ func (r *result) finish() {
 	}
 	sort.Slice(r.times, func(i, j int) bool { return r.times[i] < r.times[j] })
 	r.Seconds = r.times[len(r.times)/2].Seconds()
+	sort.Slice(r.cpus, func(i, j int) bool { return r.cpus[i] < r.cpus[j] })
+	r.CPU = r.cpus[len(r.cpus)/2].Seconds()
 }
 
 func table(im madeImage, rs []result) {
 	fmt.Printf("\n%s (%d files, %d MB compressed, %d MB unpacked, %d layers)\n\n", im.name, im.files, im.packed>>20, im.bytes>>20, len(im.blobs))
-	fmt.Println("| tool | seconds | of gcr pull | peak MiB |\n| --- | ---: | ---: | ---: |")
+	fmt.Println("| tool | seconds | of gcr pull | CPU seconds | peak MiB |\n| --- | ---: | ---: | ---: | ---: |")
 	for _, r := range rs {
 		if r.Failed != "" {
-			fmt.Printf("| %s | failed: %.80s | | |\n", r.Tool, strings.ReplaceAll(r.Failed, "\n", " "))
+			fmt.Printf("| %s | failed: %.80s | | | |\n", r.Tool, strings.ReplaceAll(r.Failed, "\n", " "))
 			continue
 		}
 		ratio := ""
 		if rs[0].Seconds > 0 {
 			ratio = fmt.Sprintf("%.2f", r.Seconds/rs[0].Seconds)
 		}
-		fmt.Printf("| %s | %.2f | %s | %d |\n", r.Tool, r.Seconds, ratio, r.PeakMiB)
+		fmt.Printf("| %s | %.2f | %s | %.2f | %d |\n", r.Tool, r.Seconds, ratio, r.CPU, r.PeakMiB)
 	}
 }
 
@@ -295,4 +354,11 @@ func containerd(dir string) (string, func()) {
 	}
 	stop()
 	return "", func() {}
+}
+
+func syncDir(p string) {
+	if d, err := os.Open(p); err == nil {
+		_ = unix.Syncfs(int(d.Fd()))
+		d.Close()
+	}
 }

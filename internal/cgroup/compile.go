@@ -150,7 +150,7 @@ func (c *compiler) controllers(d *Dir, m Mount) error {
 		if !m.Has(w.Controller) {
 			return &Error{
 				Op: "use", Object: "controller " + w.Controller, Field: w.Field,
-				Cause: errors.New("it is not in " + m.Point + "/cgroup.controllers"),
+				Cause: errors.New("what there is: " + strings.Join(m.Controllers, " ")),
 				Hint:  controllerHint(w.Controller),
 			}
 		}

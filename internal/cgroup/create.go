@@ -69,14 +69,23 @@ func remove(made []madeDir) {
 
 // makeDir makes one directory with all above it and returns it open.
 func (p Plan) makeDir(d Dir, made *[]madeDir) (*os.File, error) {
-	at, err := openDir(unix.AT_FDCWD, d.Mount, unix.O_PATH)
+	names := components(d.Path)
+	first := max(0, len(names)-1)
+	// Most groups are made below one that is there.
+	at, err := openDir(unix.AT_FDCWD, path.Join(append([]string{d.Mount}, names[:first]...)...), unix.O_PATH)
+	if errors.Is(err, unix.ENOENT) && first > 0 {
+		first = 0
+		at, err = openDir(unix.AT_FDCWD, d.Mount, unix.O_PATH)
+	}
 	if err != nil {
 		return nil, &Error{Op: "open", Object: d.Mount, Cause: err}
 	}
-	names := components(d.Path)
-	for i, name := range names {
+	fresh := false
+	for i := first; i < len(names); i++ {
+		name := names[i]
 		err := unix.Mkdirat(int(at.Fd()), name, 0o755)
 		last := i == len(names)-1
+		fresh = err == nil
 		below := path.Join(append([]string{d.Mount}, names[:i+1]...)...)
 		if err == nil {
 			*made = append(*made, madeDir{at, name})
@@ -104,7 +113,7 @@ func (p Plan) makeDir(d Dir, made *[]madeDir) (*os.File, error) {
 	case p.Version == 2:
 		prepareErr = enable(d, at)
 	case d.Cpuset:
-		prepareErr = inheritCpuset(d, at)
+		prepareErr = inheritCpuset(d, at, fresh)
 	}
 	if prepareErr != nil {
 		at.Close()
@@ -153,8 +162,11 @@ func checkVacant(dir *os.File, key, name string) error {
 
 // apply does the writes, the device filter and the change of owner.
 func (p Plan) apply(g *Group) error {
+	// The default device rules are eleven lines for one file of v1: it stays open from one to the next.
+	var last openWrite
+	defer last.close()
 	for _, w := range p.Writes {
-		if err := w.apply(g, p.Version); err != nil {
+		if err := last.apply(g, p.Version, w); err != nil {
 			return err
 		}
 	}
@@ -169,8 +181,21 @@ func (p Plan) apply(g *Group) error {
 	return nil
 }
 
+// openWrite is a file of the group that the last write went to.
+type openWrite struct {
+	file string
+	f    *os.File
+}
+
+func (o *openWrite) close() {
+	if o.f != nil {
+		o.f.Close()
+	}
+	o.f = nil
+}
+
 // apply does one write.
-func (w Write) apply(g *Group, version int) error {
+func (o *openWrite) apply(g *Group, version int, w Write) error {
 	d, ok := g.with(w.Controller)
 	if !ok {
 		return w.fail("", ErrNoGroup, version)
@@ -178,10 +203,25 @@ func (w Write) apply(g *Group, version int) error {
 	if w.skip(d.dir) {
 		return nil
 	}
-	if err := writeFile(d.dir, w.File, w.Value); err != nil {
+	if o.f == nil || o.file != w.File {
+		o.close()
+		f, err := openFile(d.dir, w.File, unix.O_WRONLY)
+		if err != nil {
+			return w.fail(d.path, err, version)
+		}
+		o.file, o.f = w.File, f
+	}
+	if err := writeOnce(int(o.f.Fd()), w.Value); err != nil {
 		return w.fail(d.path, err, version)
 	}
 	return nil
+}
+
+// apply does this one write.
+func (w Write) apply(g *Group, version int) error {
+	var o openWrite
+	defer o.close()
+	return o.apply(g, version, w)
 }
 
 // skip tells that the kernel's choice of files makes the write needless.

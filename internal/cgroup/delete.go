@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+var errBusy = errors.New("processes are still in it")
+
 // Delete removes the group from every hierarchy, with all groups that the container made below it. The
 // processes must be dead or dying (see Kill): it waits for them until ctx ends, 10 s if that has no deadline.
 // What is gone already is fine, so Delete may be repeated after any interruption.
@@ -21,8 +23,12 @@ func (g *Group) Delete(ctx context.Context) error {
 	// The unified group first: it tells when it is empty, and the others are empty at the same time.
 	first := func(a, b groupDir) int { return strings.Compare(a.key, b.key) }
 	for _, d := range slices.SortedFunc(slices.Values(g.dirs), first) {
-		if err := d.remove(ctx); err != nil {
+		err := d.remove(ctx)
+		if err != nil {
 			errs = append(errs, err)
+		}
+		if errors.Is(err, errBusy) {
+			break // it is the same processes everywhere
 		}
 	}
 	return errors.Join(errs...)
@@ -54,7 +60,7 @@ func (d groupDir) remove(ctx context.Context) error {
 	}
 	e := &Error{Op: "remove", Object: d.path, Cause: err}
 	if pids, listErr := procsBelow(d.dir, d.path); listErr == nil && len(pids) > 0 {
-		e.Cause = fmt.Errorf("%d processes are still in it: %s", len(pids), someOf(pids))
+		e.Cause = fmt.Errorf("%d %w: %s", len(pids), errBusy, someOf(pids))
 		e.Hint = "kill them first; one in uninterruptible sleep (state D in ps) goes when its input or output is done"
 	}
 	return e
@@ -67,12 +73,17 @@ func (d groupDir) current() bool {
 		opened.Ino == named.Ino && opened.Dev == named.Dev
 }
 
-// removeTree removes the groups below, then the group.
+// removeTree removes the group, and before it the groups below if there are any: a group that has some, or
+// processes, is busy.
 func removeTree(d groupDir) error {
-	if err := removeChildren(d.dir); err != nil {
-		return err
+	err := unix.Rmdir(d.path)
+	if errors.Is(err, unix.EBUSY) {
+		if err := removeChildren(d.dir); err != nil {
+			return err
+		}
+		err = unix.Rmdir(d.path)
 	}
-	if err := unix.Rmdir(d.path); err != nil && !gone(err) {
+	if err != nil && !gone(err) {
 		return err
 	}
 	return nil

@@ -38,9 +38,12 @@ func writeFile(dir *os.File, name, value string) error {
 		return err
 	}
 	defer unix.Close(fd)
+	return writeOnce(fd, value)
+}
+
+func writeOnce(fd int, value string) error {
 	for {
-		_, err = unix.Write(fd, []byte(value))
-		if err != unix.EINTR {
+		if _, err := unix.Pwrite(fd, []byte(value), 0); err != unix.EINTR {
 			return err
 		}
 	}

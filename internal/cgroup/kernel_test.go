@@ -69,6 +69,14 @@ func play(role string, args []string) {
 			}
 		}()
 		_, _ = os.Stdin.Read(make([]byte, 1))
+	case "fork": // start chains of processes, again when they broke at pids.max
+		for {
+			c := exec.Command("sh", "-c", "f() { f & }; f; f")
+			if c.Start() == nil {
+				go func() { _ = c.Wait() }()
+			}
+			time.Sleep(time.Millisecond)
+		}
 	case "count": // write a growing number to a file
 		f, err := os.OpenFile(args[0], os.O_WRONLY|os.O_CREATE, 0o600)
 		if err != nil {

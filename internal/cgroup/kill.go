@@ -26,6 +26,9 @@ func (g *Group) Kill(ctx context.Context, sig unix.Signal) error {
 		if err := writeFile(d.dir, "cgroup.kill", "1"); err != nil && !gone(err) {
 			return fail(err)
 		}
+		if f, ok := g.with("freezer"); ok && f.key != "" {
+			_ = writeFile(f.dir, "freezer.state", "THAWED") // another tool may have frozen it there, where SIGKILL waits
+		}
 		return nil
 	}
 	ctx, cancel := bounded(ctx)

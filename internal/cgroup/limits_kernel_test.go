@@ -84,11 +84,14 @@ func TestForkBombStopsAtLimit(t *testing.T) {
 // The bomb has a limit of its own here, so that the machine survives a failing test.
 func TestKillAndFreezeWhileForking(t *testing.T) {
 	limit := int64(60)
-	// Chains of processes that fork and exit at once: nobody on a list of pids lives long.
-	const chains = `f() { f & }; f; f; f; f; while :; do (:); done`
-	for _, script := range []string{bomb, chains} {
+	for name, begin := range map[string]func(t *testing.T, g *Group){
+		"bomb": func(t *testing.T, g *Group) { start(t, g, "sh", "-c", bomb) },
+		// Chains of processes that fork and exit at once: nobody on a list of pids lives long.
+		"chains": func(t *testing.T, g *Group) { role(t, g, "fork") },
+	} {
 		forHosts(t, &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &limit}}, func(t *testing.T, g *Group) {
-			start(t, g, "sh", "-c", script)
+			t.Log(name)
+			begin(t, g)
 			for range 5 {
 				eventually(t, "processes", func() bool { pids, _ := g.Procs(); return len(pids) > 0 })
 				if err := g.Freeze(t.Context()); err != nil {
@@ -205,14 +208,13 @@ func TestCPUQuota(t *testing.T) {
 			return time.Duration(s.CPU.Total)
 		}
 		eventually(t, "spinning", func() bool { return used() > 100*time.Millisecond })
-		// More than the quota must never be; less can be, when the machine itself is short of CPU.
+		// A machine that is short of CPU itself, an emulated one above all, gives too little or accounts too
+		// late for a while; without a quota the share would be 100 to 200 % in each of the windows.
 		share := 0.0
-		for try := 0; try < 3 && share < 0.18; try++ {
+		for try := 0; try < 3 && (share < 0.18 || share > 0.22); try++ {
 			u0, t0 := used(), time.Now()
 			time.Sleep(5 * time.Second)
-			if share = float64(used()-u0) / float64(time.Since(t0)); share > 0.22 {
-				break
-			}
+			share = float64(used()-u0) / float64(time.Since(t0))
 		}
 		if share < 0.18 || share > 0.22 {
 			t.Errorf("two loops used %.1f %% of a CPU, want 20 %% within a tenth", share*100)
@@ -345,4 +347,54 @@ func TestLoadAndRefusedDelete(t *testing.T) {
 			t.Errorf("delete with a process inside: %v", err)
 		}
 	})
+}
+
+// One group with everything that this machine has, applied at once and updated at once.
+func TestAllOfResources(t *testing.T) {
+	n := func(n int64) *int64 { return &n }
+	u := func(n uint64) *uint64 { return &n }
+	for name, h := range hosts(t) {
+		t.Run(name, func(t *testing.T) {
+			has := func(controller string) bool { _, ok := h.find(controller); return ok } // v2: delegated, too
+			r := &specs.LinuxResources{
+				Memory: &specs.LinuxMemory{Limit: n(200 << 20), Reservation: n(50 << 20), Swap: n(300 << 20), DisableOOMKiller: new(bool)},
+				CPU:    &specs.LinuxCPU{Shares: u(300), Quota: n(150000), Period: u(100000), Burst: u(10000)},
+				Pids:   &specs.LinuxPids{Limit: n(100)},
+			}
+			if has("cpuset") {
+				r.CPU.Cpus, r.CPU.Mems = "0", "0"
+			}
+			if has("hugetlb") {
+				if sizes, _ := filepath.Glob("/sys/kernel/mm/hugepages/hugepages-2048kB"); len(sizes) == 1 {
+					r.HugepageLimits = []specs.LinuxHugepageLimit{{Pagesize: "2MB", Limit: 4 << 20}}
+				}
+			}
+			if h.Version == 2 {
+				r.Unified = map[string]string{"memory.high": "150000000", "memory.oom.group": "1"}
+			} else {
+				r.Memory.Swappiness = u(10)
+				r.Memory.KernelTCP = n(1 << 20)
+			}
+			g := newGroup(t, h, r)
+			if has("cpuset") {
+				p := start(t, g, "grep", "Cpus_allowed_list", "/proc/self/status")
+				if code := p.wait(t); code != 0 || strings.TrimSpace(strings.TrimPrefix(p.out.String(), "Cpus_allowed_list:")) != "0" {
+					t.Errorf("%d: a process may run on %s", code, p.out)
+				}
+			}
+			if err := g.Update(r); err != nil {
+				t.Errorf("the same again: %v", err)
+			}
+			s, err := g.Stats()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.Memory.Limit != 200<<20 || s.Memory.WithSwap.Limit != 300<<20 && s.Memory.WithSwap.Limit != Unlimited || s.Pids.Limit != 100 {
+				t.Errorf("memory %d, with swap %d, pids %d", s.Memory.Limit, s.Memory.WithSwap.Limit, s.Pids.Limit)
+			}
+			if len(r.HugepageLimits) > 0 && s.Hugetlb["2MB"].Limit != 4<<20 {
+				t.Errorf("hugetlb %+v", s.Hugetlb)
+			}
+		})
+	}
 }

@@ -22,6 +22,8 @@ type Config struct {
 	// Files have to be written to the container's state directory before it starts.
 	Files []File
 
+	// Shifted: the container's ids stand for others on the host, and the root filesystem is shown through the same map.
+	Shifted bool
 	// MapTool: newuidmap and newgidmap have to write the id maps.
 	MapTool bool
 	// DenySetgroups: "deny" has to be written to /proc/PID/setgroups before gid_map.

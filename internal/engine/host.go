@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"slices"
+
 	"gcr/internal/account"
 	"gcr/internal/hostfacts"
 	"gcr/internal/rootfile"
@@ -23,6 +25,9 @@ type Host struct {
 	OwnIDs           func() (uids, gids []account.Range) // that exist in gcr's own user namespace
 	SubUIDs, SubGIDs []account.Range                     // of /etc/subuid and /etc/subgid; read for others only
 	HasNewIDMap      bool                                // newuidmap and newgidmap are installed
+	// ClaimIDs takes the range of ids that begins with first for one container, until gcr ends; false when another
+	// has it. Nil claims nothing.
+	ClaimIDs func(first uint32) (bool, error)
 
 	// Terminal.
 	StdinTerminal, StdoutTerminal bool
@@ -60,6 +65,28 @@ type Files interface {
 // which also root inside some other container lacks.
 func (h *Host) rootless() bool {
 	return h.UID != 0 || !h.can(capSysAdmin)
+}
+
+// inUserNamespace tells whether gcr's root is somebody else's idea of root: in the first user namespace every id
+// stands for itself.
+func (h *Host) inUserNamespace() bool {
+	if h.UID != 0 {
+		return false
+	}
+	uids, _ := h.OwnIDs()
+	return len(uids) != 1 || uids[0].Count != 1<<32-1
+}
+
+// hasGID tells whether a group id exists where gcr runs. For an ordinary user it does: his maps lead to the first
+// user namespace by way of newgidmap, or leave the id out.
+func (h *Host) hasGID(id uint32) bool {
+	if h.UID != 0 {
+		return true
+	}
+	_, gids := h.OwnIDs()
+	return slices.ContainsFunc(gids, func(r account.Range) bool {
+		return id >= r.Start && uint64(id) < uint64(r.Start)+uint64(r.Count)
+	})
 }
 
 // can tells whether gcr itself has a capability.

@@ -43,20 +43,6 @@ func monotonic() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// boundingSet returns the caller's bounding set, bit n for capability n, and the highest capability that the
-// kernel knows: asking for the next one is an error (PR_CAPBSET_READ(2const)).
-func boundingSet() (set uint64, last int) {
-	for n := range 64 {
-		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0)
-		if err != nil {
-			break
-		}
-		set |= uint64(has) << n
-		last = n
-	}
-	return set, last
-}
-
 // swapAccounting reports whether v1 can limit memory and swap together.
 func swapAccounting(h cgroup.Host) bool {
 	for _, m := range h.Mounts {
@@ -108,6 +94,13 @@ func hostTree(rootless bool) (plan.Root, error) {
 // (proc_pid_mountinfo(5)).
 func unescapeMount(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}
+
+// setgroupsDenied reports whether setgroups(2) is denied where gcr runs, as it is for root in the user namespace of
+// an ordinary user (user_namespaces(7), "The /proc/pid/setgroups file").
+func setgroupsDenied() bool {
+	data, err := procfs.Read(fmt.Sprintf("%d/setgroups", os.Getpid()))
+	return err == nil && strings.TrimSpace(string(data)) == "deny"
 }
 
 // hierarchyDir is the directory under which a v1 hierarchy is commonly mounted: "systemd" for name=systemd.

@@ -234,7 +234,7 @@ func (o *Options) Register(fs *pflag.FlagSet) {
 	str(&o.PID, "pid", "", "host|private", "process ids: the host's or its own")
 	str(&o.IPC, "ipc", "", "host|private", "shared memory and message queues")
 	str(&o.UTS, "uts", "", "host|private", "host name")
-	str(&o.UserNS, "userns", "", "host|private", "users and privileges")
+	str(&o.UserNS, "userns", "", "MODE", "users and privileges: host, private, auto (ids that nobody else has), keep-id, or CONTAINER:HOST:COUNT,...")
 	str(&o.CgroupNS, "cgroupns", "", "host|private", "view of the cgroup hierarchy")
 
 	list(&o.Networks, "network", "", "NAME[:OPTIONS]", "network: none, host, a name of gcr network ls, container:ID, ns:PATH (default: gcr0; without root: pasta)")

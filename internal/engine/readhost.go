@@ -33,7 +33,8 @@ func ReadHost() (*Host, error) {
 		OwnIDs: func() (uids, gids []account.Range) {
 			return ownIDs("/proc/self/uid_map"), ownIDs("/proc/self/gid_map")
 		},
-		Files: &hostRoot{},
+		ClaimIDs: func(first uint32) (bool, error) { return hostfacts.Claim(fmt.Sprintf("gcr-ids-%d", first)) },
+		Files:    &hostRoot{},
 
 		StdinTerminal:  hostfacts.IsTerminal(0),
 		StdoutTerminal: hostfacts.IsTerminal(1),

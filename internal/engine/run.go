@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gcr/internal/cgroup"
+	"gcr/internal/hostfacts"
 	"gcr/internal/launch"
 	"gcr/internal/network"
 	"gcr/internal/plan"
@@ -75,6 +76,8 @@ type run struct {
 	lowerDir string
 	lower    []string
 	close_   []func()
+
+	adjust func(*launch.Options) // changes what is launched, for tests that break it on purpose
 }
 
 func (r *run) close() {
@@ -107,8 +110,11 @@ func (r *run) prepare() error {
 	if r.cfg, err = Build(r.o, host, root); err != nil {
 		return err
 	}
-	r.facts = plan.Host{UID: int(host.UID), GID: int(host.GID), Keyring: true}
-	r.facts.Capabilities, r.facts.LastCap = boundingSet()
+	r.facts = plan.Host{
+		UID: int(host.UID), GID: int(host.GID), UserNamespace: host.inUserNamespace(), NoSetgroups: setgroupsDenied(),
+		Keyring: true, SysAdmin: !host.rootless(),
+	}
+	r.facts.Capabilities, r.facts.LastCap = hostfacts.BoundingSet()
 	if err := r.seccomp(); err != nil {
 		return err
 	}
@@ -182,13 +188,16 @@ func (r *run) seccomp() error {
 func (r *run) root() (plan.Root, error) {
 	switch r.cfg.Root.Kind {
 	case RootDirectory:
-		return plan.Root{Path: r.cfg.Root.Path}, nil
+		return plan.Root{Path: r.cfg.Root.Path, IDMap: r.cfg.Shifted}, nil
 	case RootEphemeral:
-		return plan.Root{Lower: []string{r.cfg.Root.Path}}, nil
+		return plan.Root{Lower: []string{r.cfg.Root.Path}, IDMap: r.cfg.Shifted}, nil
 	case RootImage:
-		return plan.Root{Lower: r.lower, LowerDir: r.lowerDir}, nil
+		return plan.Root{Lower: r.lower, LowerDir: r.lowerDir, IDMap: r.cfg.Shifted}, nil
 	case RootHost:
-		return hostTree(r.host.rootless())
+		if r.cfg.Shifted {
+			return plan.Root{}, conflict("--userns="+r.o.UserNS, "the root filesystem host", "the host's files are put together from many mounts, whose owners are not mapped", "use --userns=private, or another root filesystem")
+		}
+		return hostTree(r.host.rootless() || r.host.inUserNamespace())
 	}
 	return plan.Root{}, nil
 }
@@ -197,7 +206,7 @@ func (r *run) root() (plan.Root, error) {
 // ordinary user gets one when limits are asked for, since most have no cgroup that they could make one in.
 func (r *run) cgroup(ch cgroup.Host) (plan.Cgroup, error) {
 	spec := r.cfg.Spec
-	r.limits = !r.host.rootless() || hasLimits(spec.Linux.Resources)
+	r.limits = !r.host.rootless() && !r.host.inUserNamespace() || hasLimits(spec.Linux.Resources)
 	out := plan.Cgroup{Version: ch.Version}
 	paths := map[string]string{}
 	for _, m := range ch.Mounts {
@@ -259,10 +268,10 @@ func (r *run) explain() error {
 
 // start makes the container and waits for its end.
 func (r *run) start() (int, error) {
-	for _, n := range r.cfg.Notes {
-		r.note(n)
-	}
 	if r.verbose() {
+		for _, n := range r.cfg.Notes {
+			r.note(n)
+		}
 		log.Printf("[run] as pid %d", os.Getpid())
 	}
 	root := r.stateRoot()
@@ -302,13 +311,16 @@ func (r *run) start() (int, error) {
 		return StatusGCR, err
 	}
 	watch := r.watch(&opts)
-	forward, stop := func(*launch.Process) {}, func() {}
+	if r.adjust != nil {
+		r.adjust(&opts)
+	}
+	var forward *launch.Forwarder
 	if !r.o.Step {
-		forward, stop = launch.ForwardSignals()
+		forward = launch.ForwardSignals()
+		opts.Meanwhile = forward.Rest
 	}
 	p, err := launch.Start(r.plan, opts)
 	if err != nil {
-		stop()
 		if master != nil {
 			master.Close()
 		}
@@ -324,9 +336,9 @@ func (r *run) start() (int, error) {
 	}
 	watch.done()
 	if r.o.Step {
-		forward, stop = launch.ForwardSignals()
+		forward = launch.ForwardSignals()
+		forward.Rest()
 	}
-	defer stop()
 	defer p.Close()
 	var t *launch.Terminal
 	if master != nil {
@@ -336,7 +348,7 @@ func (r *run) start() (int, error) {
 			return StatusGCR, fmt.Errorf("connect the container's terminal: %w", err)
 		}
 	}
-	forward(p)
+	forward.To(p)
 	status, err := p.Wait()
 	if t != nil {
 		if terr := t.Close(); err == nil && terr != nil {
@@ -404,6 +416,7 @@ func (r *run) deleteCgroup() {
 	if r.group == nil {
 		return
 	}
+	defer r.group.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	// Without a PID namespace of its own the container may have left processes behind.

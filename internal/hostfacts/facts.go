@@ -32,6 +32,20 @@ func InBoundingSet(n int) bool {
 	return err == nil && set == 1
 }
 
+// BoundingSet returns the calling thread's bounding set, bit n for capability n, and the highest capability that
+// the kernel knows: asking for the next one is an error (PR_CAPBSET_READ(2const)).
+func BoundingSet() (set uint64, last int) {
+	for n := range 64 {
+		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0)
+		if err != nil {
+			break
+		}
+		set |= uint64(has) << n
+		last = n
+	}
+	return set, last
+}
+
 // Uname returns the host's name and the kernel's release, such as "6.8.0-45-generic" (uname(2)).
 func Uname() (hostname, release string, err error) {
 	var u unix.Utsname

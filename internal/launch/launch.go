@@ -44,6 +44,21 @@ type Options struct {
 	OnStep func(n int, at time.Duration, pidfd int) error
 	// OnPID is called with the process id that the first process sees.
 	OnPID func(pid int)
+	// Target is a pidfd of the process whose namespaces a plan of plan.NewExec joins.
+	Target *os.File
+	// Listener is the socket on which a created container waits to be started.
+	Listener *os.File
+	// Resctrl is the "tasks" file of the resctrl group to enter.
+	Resctrl *os.File
+	// Meanwhile is called once the first process is at work, for what need not be done before.
+	Meanwhile func()
+	// OnHooks is called when the program waits for the hooks that come before the change of the root, with the
+	// process id of the container.
+	OnHooks func(pid int, pidfd *os.File) error
+	// OnReady is called, when the plan waits, after everything is set up and before the program goes on.
+	OnReady func(pid int) error
+	// OnNotify is called with the listener of a seccomp filter that hands system calls to an agent.
+	OnNotify func(pid int, listener *os.File) error
 	// OnConsole is called with the master of the container's terminal, which then belongs to the callee.
 	OnConsole func(master *os.File) error
 	// SetUpNetwork connects the container when the plan has a network. It is called as soon as the first process
@@ -63,12 +78,16 @@ type Cgroup interface {
 
 // Process is a container's first process.
 type Process struct {
-	PID   int
+	PID int
+	// Image is the inode of the program in its memfd: as long as /proc/PID/exe is that inode the command has not
+	// taken over.
+	Image uint64
 	pidfd *os.File
 	sync  *os.File
 }
 
-// Start runs the plan. When it returns without error the user's command has taken over.
+// Start runs the plan. When it returns without error the user's command has taken over or, if the plan listens, the
+// program waits for a connection that starts it.
 func Start(p *plan.Plan, o Options) (*Process, error) {
 	s := &starter{plan: p, o: o}
 	defer s.close()
@@ -82,7 +101,7 @@ func Start(p *plan.Plan, o Options) (*Process, error) {
 			return nil, s.abort(err)
 		}
 	}
-	proc := &Process{PID: s.child.PID, pidfd: s.pidfd, sync: s.host}
+	proc := &Process{PID: s.child.PID, Image: s.inode, pidfd: s.pidfd, sync: s.host}
 	s.pidfd, s.host = nil, nil
 	return proc, nil
 }
@@ -100,6 +119,8 @@ type starter struct {
 	waits *byte
 	into  int // descriptor of the v2 cgroup
 	tasks []*os.File
+	trees []*os.File
+	inode uint64
 	// network gets the result of Options.SetUpNetwork.
 	network chan error
 }
@@ -134,8 +155,15 @@ func (s *starter) do(h plan.HostStep) error {
 		if err != nil {
 			return err
 		}
-		s.image, err = sealedImage(image)
-		return err
+		if s.image, err = sealedImage(image); err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(int(s.image.Fd()), &st); err != nil {
+			return fmt.Errorf("look at the container's program: %w", err)
+		}
+		s.inode = st.Ino
+		return nil
 	case plan.MakeSync:
 		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
@@ -143,6 +171,10 @@ func (s *starter) do(h plan.HostStep) error {
 		}
 		s.host, s.guest = os.NewFile(uintptr(pair[0]), "sync"), os.NewFile(uintptr(pair[1]), "sync")
 		return nil
+	case plan.MakeTrees:
+		return s.makeTrees()
+	case plan.JoinNamespaces:
+		return nil // done by the thread that clones
 	case plan.Clone:
 		return s.clone()
 	case plan.WriteIDMaps:
@@ -152,6 +184,9 @@ func (s *starter) do(h plan.HostStep) error {
 	case plan.SetUpNetwork:
 		return s.startNetwork()
 	case plan.AwaitReady:
+		if s.o.Meanwhile != nil {
+			s.o.Meanwhile()
+		}
 		return s.listen()
 	}
 	return fmt.Errorf("run plan: there is no action %d", h.Action)
@@ -165,6 +200,15 @@ func (s *starter) makeCgroup() error {
 	s.into = g.CgroupFD()
 	s.tasks, err = g.TaskFiles()
 	s.open = append(s.open, s.tasks...)
+	want := 0
+	for _, fd := range s.plan.FDs {
+		if fd.Kind == plan.FDTasks {
+			want++
+		}
+	}
+	if err == nil && len(s.tasks) != want {
+		return fmt.Errorf("enter the cgroup: %d hierarchies are planned, and %d could be made; run gcr where all of them can be written, or without limits", want, len(s.tasks))
+	}
 	return err
 }
 
@@ -200,10 +244,18 @@ func (s *starter) clone() error {
 			moves = append(moves, move{int(s.guest.Fd()), fd.Num})
 		case plan.FDTasks:
 			moves = append(moves, move{int(s.tasks[fd.Index].Fd()), fd.Num})
+		case plan.FDListen:
+			moves = append(moves, move{int(s.o.Listener.Fd()), fd.Num})
+		case plan.FDTarget:
+			moves = append(moves, move{int(s.o.Target.Fd()), fd.Num})
+		case plan.FDResctrl:
+			moves = append(moves, move{int(s.o.Resctrl.Fd()), fd.Num})
+		case plan.FDTree:
+			moves = append(moves, move{int(s.trees[fd.Index].Fd()), fd.Num})
 		case plan.FDNamespace:
-			f, err := os.Open(fd.Path)
+			f, err := openNamespace(fd.Path)
 			if err != nil {
-				return fmt.Errorf("open namespace: %w", err)
+				return err
 			}
 			s.open = append(s.open, f)
 			moves = append(moves, move{int(f.Fd()), fd.Num})
@@ -218,7 +270,9 @@ func (s *starter) clone() error {
 		s.open = append(s.open, os.NewFile(uintptr(up), ""))
 		return up, nil
 	}
-	var calls []clone.Call
+	// The child has a copy of our end of the socket as well. Were it open while the child waits, our death would
+	// not end the wait.
+	calls := []clone.Call{clone.Close(int(s.host.Fd()))}
 	for i := range moves {
 		if moves[i].from <= top && moves[i].from != moves[i].to {
 			up, err := raise(moves[i].from)
@@ -250,9 +304,13 @@ func (s *starter) clone() error {
 		calls = append(calls, clone.Read(s.plan.Sync(), s.waits), clone.Setresgid(0), clone.Setresuid(0))
 	}
 	run, refs := clone.ExecImage(image, "gcr")
-	child, err := clone.Start(clone.Attr{Flags: s.plan.CloneFlags, Cgroup: s.into, Calls: append(calls, run), Keep: append(keep, refs...)})
+	child, err := s.startIn(clone.Attr{Flags: s.plan.CloneFlags, Cgroup: s.into, Calls: append(calls, run), Keep: append(keep, refs...)})
 	runtime.KeepAlive(s)
 	if err != nil {
+		var known *plan.Error
+		if errors.As(err, &known) {
+			return err
+		}
 		return cloneError(err, s.plan.CloneFlags)
 	}
 	s.child = child
@@ -294,6 +352,37 @@ func (s *starter) listen() error {
 			return s.plan.Failure(int(m.Arg), unix.Errno(m.Errno))
 		case program.Ready:
 			ready = true
+			if s.o.OnReady == nil && !s.plan.Waits() {
+				continue
+			}
+			if s.o.OnReady != nil {
+				if err := s.o.OnReady(s.child.PID); err != nil {
+					return err
+				}
+			}
+			if err := s.letGo(); err != nil || s.plan.Listens() {
+				return err
+			}
+		case program.Hooks:
+			if s.o.OnHooks != nil {
+				if err := s.o.OnHooks(s.child.PID, s.pidfd); err != nil {
+					return err
+				}
+			}
+			if err := s.letGo(); err != nil {
+				return err
+			}
+		case program.Forked:
+			if err := s.follow(int(m.Arg)); err != nil {
+				return err
+			}
+		case program.Notify:
+			if fd < 0 || s.o.OnNotify == nil {
+				return errors.New("receive the seccomp listener: nobody wants it")
+			}
+			if err := s.o.OnNotify(s.child.PID, os.NewFile(uintptr(fd), "seccomp listener")); err != nil {
+				return err
+			}
 		case program.Network:
 			if err := s.networkDone(); err != nil {
 				return err
@@ -406,6 +495,9 @@ func (p *Process) Signal(sig unix.Signal) error {
 	}
 	return err
 }
+
+// Pidfd is a descriptor of the process; it belongs to the Process.
+func (p *Process) Pidfd() *os.File { return p.pidfd }
 
 // Close lets go of the descriptors; the process is not touched.
 func (p *Process) Close() {

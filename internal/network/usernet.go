@@ -22,6 +22,11 @@ import (
 
 // userMode chooses the program.
 func (p *Plan) userMode() error {
+	if tun, err := os.OpenFile("/dev/net/tun", os.O_RDWR|syscall.O_CLOEXEC, 0); err != nil {
+		return p.noUserMode("/dev/net/tun cannot be opened", "as root: modprobe tun; chmod 0666 /dev/net/tun")
+	} else {
+		tun.Close()
+	}
 	for _, m := range []Mode{Pasta, Slirp} {
 		if path, err := exec.LookPath(string(m)); err == nil {
 			p.Mode, p.Program = m, path
@@ -31,11 +36,16 @@ func (p *Plan) userMode() error {
 			return p.checkUserPorts()
 		}
 	}
+	return p.noUserMode("pasta is not installed", "install the package passt (or slirp4netns)")
+}
+
+// noUserMode goes without a network where nobody has asked for one, and says so.
+func (p *Plan) noUserMode(cause, fix string) error {
 	p.Mode = None
 	if len(p.Request.Ports) > 0 {
-		return &Error{What: "publish " + p.Request.Ports[0].String(), Flag: "-p", Cause: text("without root this needs pasta, which is not installed"), Hint: "install the package passt (or slirp4netns)"}
+		return &Error{What: "publish " + p.Request.Ports[0].String(), Flag: "-p", Cause: text("without root this needs pasta, and " + cause), Hint: fix}
 	}
-	p.Notes = append(p.Notes, "no network but loopback: install pasta (package passt) for one; --network none says that none is wanted")
+	p.Notes = append(p.Notes, "no network but loopback, for "+cause+": "+fix+"; --network none says that none is wanted")
 	return nil
 }
 

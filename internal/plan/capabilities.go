@@ -7,6 +7,7 @@ import (
 
 	"gcr/internal/program"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -73,7 +74,7 @@ func (b *builder) capabilitySet() (capabilitySets, error) {
 // knows, whatever the caller's bounding set (user_namespaces(7), "Capabilities").
 func (b *builder) held() uint64 {
 	all := uint64(1)<<(b.in.Host.LastCap+1) - 1
-	if b.plan.CloneFlags&unix.CLONE_NEWUSER != 0 {
+	if b.has(specs.UserNamespace) {
 		return all
 	}
 	return all & b.in.Host.Capabilities

@@ -66,10 +66,17 @@ func (s workdir) Emit(e *emitter) {
 func (s workdir) Shell() []string { return []string{"cd " + shellQuote(s.path)} }
 
 func (b *builder) searchExecutable() error {
+	if b.in.NoCommand {
+		return nil
+	}
 	if b.spec.Process.Args[0] == "" {
 		return fieldError("process.args[0]", "plan command", "it is empty", "")
 	}
-	b.add(search{name: b.spec.Process.Args[0], candidates: Candidates(b.spec.Process.Args[0], b.spec.Process.Env, b.spec.Process.Cwd)})
+	name := b.spec.Process.Args[0]
+	if x := b.plan.exec; x != nil && x.path != "" {
+		name = x.path
+	}
+	b.add(search{name: name, candidates: Candidates(name, b.spec.Process.Env, b.spec.Process.Cwd)})
 	return nil
 }
 
@@ -167,19 +174,25 @@ func (s dieWithParent) Emit(e *emitter) {
 func (s dieWithParent) Shell() []string { return nil }
 
 func (b *builder) ready() error {
-	b.add(ready{wait: b.in.Wait, closeFrom: b.plan.Sync() + 1})
+	s := ready{wait: b.in.Wait, closeFrom: b.plan.Sync() + 1}
+	if b.in.Listen {
+		s.listen = b.plan.Sync() + 1
+		s.closeFrom++
+	}
+	b.add(s)
 	return nil
 }
 
 // ready tells the host side that the container is set up.
 type ready struct {
 	wait      bool
+	listen    int // the listening socket, 0 for none
 	closeFrom int
 }
 
 func (s ready) Info() Info {
-	if s.wait {
-		return Info{What: "report that the container is created, and wait for start", Why: "the OCI life cycle has two commands: create ends here, start lets the process go on", Man: "unix(7)"}
+	if s.listen != 0 {
+		return Info{What: "report that the container is created, and wait for start", Why: "the OCI life cycle has two commands: create ends here; start connects to the container's socket and lets the process go on, which from then on reports failures there", Man: "accept(2)"}
 	}
 	return Info{What: "report that the container is set up", Why: "the host side learns that all is well; were it gone, this would fail and the container would end", Man: "unix(7)"}
 }
@@ -187,26 +200,65 @@ func (s ready) Info() Info {
 func (s ready) Emit(e *emitter) {
 	e.CloseFrom(s.closeFrom, false)
 	e.Send(program.Message{Kind: program.Ready})
-	if s.wait {
+	if s.wait || s.listen != 0 {
 		e.Program.Wait()
+	}
+	if s.listen != 0 {
+		e.Prctl(unix.PR_SET_DUMPABLE, "PR_SET_DUMPABLE", program.Num(0))
+		e.UnblockSignals()
+		e.AwaitConnection(program.FD(s.listen))
 	}
 }
 func (s ready) Shell() []string { return nil }
 
+// handOver leaves nothing to do that a system call filter could refuse.
+func (b *builder) handOver() error {
+	if b.in.Init {
+		return nil // an init goes on working: it does the same in the child
+	}
+	b.add(handOver{first: b.plan.Sync()})
+	return nil
+}
+
+// handOver prepares the process for the user's command.
+type handOver struct{ first int }
+
+func (s handOver) Info() Info {
+	return Info{What: "mark the remaining descriptors to be closed, and accept signals", Why: "the command inherits its standard streams and nothing else; it is done now since a system call filter may know neither close_range nor rt_sigprocmask", Man: "close_range(2)"}
+}
+
+func (s handOver) Emit(e *emitter) {
+	e.CloseFrom(s.first, true)
+	e.UnblockSignals()
+}
+func (s handOver) Shell() []string { return nil }
+
 func (b *builder) exec() error {
 	p := b.spec.Process
-	s := execCommand{args: p.Args, env: p.Env, first: b.plan.Sync()}
+	if b.in.NoCommand {
+		b.add(noCommand{})
+		return nil
+	}
+	s := execCommand{args: p.Args, env: p.Env}
 	if b.in.Init {
-		b.add(initProcess{})
+		b.add(initProcess{}, handOver{first: b.plan.Sync()})
 	}
 	b.add(s)
 	return nil
 }
 
+// noCommand ends a container that has no command.
+type noCommand struct{}
+
+func (s noCommand) Info() Info {
+	return Info{What: "run nothing", Field: "process", Why: "the configuration has no process: the container can be created, but not started", Man: "OCI config.md, \"Process\""}
+}
+func (s noCommand) Emit(e *emitter) { e.Fail(unix.ENOEXEC, "there is a command") }
+func (s noCommand) Shell() []string { return nil }
+
 // execCommand replaces the program by the user's command.
 type execCommand struct {
 	args, env []string
-	first     int
 }
 
 func (s execCommand) Info() Info {
@@ -217,8 +269,6 @@ func (s execCommand) Info() Info {
 }
 
 func (s execCommand) Emit(e *emitter) {
-	e.CloseFrom(s.first, true)
-	e.UnblockSignals()
 	e.Execve(e.exe, s.args, s.env)
 }
 

@@ -24,9 +24,10 @@ func (b *builder) console() error {
 
 // console makes the container's terminal.
 type console struct {
-	own  bool // in the container's own devpts
-	size *specs.Box
-	uid  int64
+	own    bool // in the container's own devpts
+	joined bool // the container is there already, and so is its /dev/console
+	size   *specs.Box
+	uid    int64
 }
 
 func (s console) Info() Info {
@@ -38,6 +39,9 @@ func (s console) Info() Info {
 
 func (s console) Emit(e *emitter) {
 	var master *program.Call
+	if s.joined && s.own {
+		e.root = e.Open("/", unix.O_PATH|unix.O_DIRECTORY)
+	}
 	if s.own {
 		master = e.Openat2(e.root, "/dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_SYMLINKS)
 	} else {
@@ -55,7 +59,7 @@ func (s console) Emit(e *emitter) {
 	slave := e.Ioctl(master, unix.TIOCGPTPEER, "TIOCGPTPEER", program.Named(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, "O_RDWR|O_NOCTTY|O_CLOEXEC"))
 	e.SendFD(program.Message{Kind: program.Console}, master)
 	e.Close(master)
-	if s.own {
+	if s.own && !s.joined {
 		dev := e.dev
 		if dev == nil {
 			dev = e.Openat2(e.root, "/dev", unix.O_PATH|unix.O_DIRECTORY, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_SYMLINKS)

@@ -12,6 +12,8 @@ type Error struct {
 	Cause error
 	Hint  string // cause and fix in words, may be empty
 	Call  string // the system call that failed, as the listing shows it
+	// Client says the same in the words of runc, where container engines look for them; empty elsewhere.
+	Client string
 }
 
 // Error is one line: "what (field): cause; hint".

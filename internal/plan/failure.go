@@ -36,7 +36,7 @@ func (p *Plan) Failure(index int, errno unix.Errno) error {
 	}
 	step := p.Steps[c.Step]
 	info := step.Info()
-	e := Error{What: info.What, Field: info.Field, Cause: errno, Call: c.String(), Hint: hint(step, c, errno, &p.in)}
+	e := Error{What: info.What, Field: info.Field, Cause: errno, Call: c.String(), Hint: hint(step, c, errno, &p.in), Client: clientText(step, c, errno)}
 	switch s := step.(type) {
 	case search:
 		e.What = "run " + s.name

@@ -86,7 +86,7 @@ func (s search) hint(errno unix.Errno, in *Input) string {
 		}
 		return text
 	case unix.EACCES:
-		return "the file is there but its mode, or the mode of a directory above it, does not let user " + fmt.Sprint(in.Spec.Process.User.UID) + " execute it"
+		return "the file is there but its mode, or the mode of a directory above it, does not let user " + fmt.Sprint(in.Spec.Process.User.UID) + " execute it; or it lies on a file system that is mounted noexec"
 	case unix.EISDIR:
 		return "name a program in it"
 	}
@@ -133,7 +133,8 @@ func (s bindMount) hint(c *program.Call, errno unix.Errno) string {
 		return "the container's root may not reach " + s.source + " on the host"
 	case c.Sys == program.SysOpenTree && errno == unix.EINVAL:
 		return "there are mounts below " + s.source + " that a user namespace may not take apart: bind it recursively (rbind)"
-	case c.Sys == program.SysMoveMount && errno == unix.ENOTDIR:
+	case c.Sys == program.SysMoveMount && (errno == unix.ENOTDIR || errno == unix.EINVAL):
+		// EINVAL is what a detached mount gets (fs/namespace.c, do_move_mount).
 		return "a directory can be mounted on a directory only, and a file on a file"
 	case c.Sys == program.SysMountSetattr && errno == unix.EPERM:
 		return "a user namespace may not take off flags that the host has put on this mount (ro, nosuid, nodev, noexec)"

@@ -92,7 +92,7 @@ func TestHints(t *testing.T) {
 		{"initramfs", base(), "pivot", program.SysPivotRoot, 0, unix.EINVAL, []string{"initial ramfs"}},
 		{"chroot", base(), "make all mounts", program.SysMountSetattr, 0, unix.EINVAL, []string{"chroot"}},
 		{"rlimit", limited, "limit RLIMIT_NOFILE", program.SysPrlimit64, 0, unix.EPERM, []string{"process.rlimits[0]", "CAP_SYS_RESOURCE"}},
-		{"OOM score", limited, "OOM score", program.SysOpenat2, 0, unix.EACCES, []string{"CAP_SYS_RESOURCE"}},
+		{"OOM score", limited, "OOM score", program.SysOpenat, 0, unix.EACCES, []string{"CAP_SYS_RESOURCE"}},
 		{"sysctl", limited, "set sysctl", program.SysOpenat2, 0, unix.ENOENT, []string{`linux.sysctl["net.x"]`, "no such setting"}},
 		{"user not mapped", base(), "become user", program.SysSetresuid, 0, unix.EINVAL, []string{"not mapped"}},
 		{"cpuset empty", v1, "enter cgroup", program.SysWrite, 0, unix.ENOSPC, []string{"cpuset.cpus"}},

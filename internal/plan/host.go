@@ -18,6 +18,8 @@ const (
 	MakeCgroup
 	MakeImage
 	MakeSync
+	MakeTrees
+	JoinNamespaces
 	Clone
 	WriteIDMaps
 	LetGo
@@ -62,6 +64,36 @@ func (b *builder) hostSteps() []HostStep {
 			What: "make the sync socket", Man: "unix(7)",
 			Why: "over it the program reports failures and hands over descriptors; its end tells that the command has taken over",
 		}, []string{"socketpair(AF_UNIX, SOCK_SEQPACKET|SOCK_CLOEXEC)"}, nil},
+	)
+	if len(b.plan.Trees) > 0 {
+		var detail []string
+		for _, t := range b.plan.Trees {
+			line := "open_tree(" + t.Source + ", OPEN_TREE_CLONE)"
+			if len(t.UIDMap) > 0 {
+				line += ", mount_setattr(MOUNT_ATTR_IDMAP)"
+			}
+			detail = append(detail, line)
+		}
+		out = append(out, HostStep{MakeTrees, Info{
+			What: "copy the mounts that the program may not", Field: "mounts", Man: "open_tree(2)",
+			Why: "in its user namespace the program may neither reach every file of the host nor map the owners of files",
+		}, detail, nil})
+	}
+	if len(b.plan.HostJoins) > 0 {
+		var detail []string
+		for _, j := range b.plan.HostJoins {
+			of := j.Path
+			if of == "" {
+				of = "pidfd"
+			}
+			detail = append(detail, "setns("+of+", "+program.CloneFlags(j.Flags)+")")
+		}
+		out = append(out, HostStep{JoinNamespaces, Info{
+			What: "enter namespaces in a thread of its own", Field: "linux.namespaces", Man: "setns(2)",
+			Why: "the first process is born in the namespaces of the thread that makes it; a PID namespace could not be entered in any other way without one more process",
+		}, detail, nil})
+	}
+	out = append(out,
 		HostStep{Clone, Info{
 			What: "start the first process in its namespaces", Field: "linux.namespaces", Man: "clone3(2)",
 			Why: cloneWhy(b),

@@ -37,7 +37,10 @@ func (b *builder) ids() error {
 
 // setgroupsDenied reports whether the group map is one that an unprivileged caller wrote for itself.
 func (b *builder) setgroupsDenied() bool {
-	return b.plan.CloneFlags&unix.CLONE_NEWUSER != 0 && b.in.Host.UID != 0 && OwnIDsOnly(b.plan.GIDMap, b.in.Host.GID)
+	if b.plan.CloneFlags&unix.CLONE_NEWUSER == 0 {
+		return b.in.Host.NoSetgroups
+	}
+	return b.in.Host.NoSetgroups || b.in.Host.UID != 0 && OwnIDsOnly(b.plan.GIDMap, b.in.Host.GID)
 }
 
 // OwnIDsOnly reports whether the map holds nothing but the caller's own id, so that it can be written without

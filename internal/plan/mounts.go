@@ -32,7 +32,7 @@ func (b *builder) mounts() error {
 			if m.Source == "" {
 				return fieldError(field+".source", "plan mount on "+dst, "a bind mount needs a source", "")
 			}
-			b.add(bindMount{target: t, source: m.Source, o: o, options: m.Options})
+			b.add(bindMount{target: t, source: m.Source, o: o, options: m.Options, tree: b.trees[i]})
 		case m.Type == "cgroup" || m.Type == "cgroup2":
 			if b.in.Cgroup.Version == 0 {
 				continue // nothing to show: the process is in no cgroup that it could see
@@ -41,7 +41,7 @@ func (b *builder) mounts() error {
 		case m.Type == "":
 			return fieldError(field+".type", "plan mount on "+dst, "it is missing", "name a file system, or bind as an option")
 		default:
-			b.add(fsMount{target: t, fstype: m.Type, source: m.Source, o: o, options: m.Options})
+			b.add(fsMount{target: t, fstype: m.Type, source: m.Source, o: o, options: m.Options, tree: b.trees[i]})
 		}
 	}
 	return nil
@@ -105,7 +105,7 @@ func (e *emitter) mkdirs(dir string) program.Ref {
 }
 
 // attach puts a detached mount into its place.
-func (e *emitter) attach(mnt, dst *program.Call, o mountOptions) {
+func (e *emitter) attach(mnt, dst program.Ref, o mountOptions) {
 	e.MoveMount(mnt, dst)
 	for _, p := range o.propagation {
 		e.MountSetattr(mnt, p.recursive, program.MountAttr{Propagation: p.flag})
@@ -120,6 +120,7 @@ type fsMount struct {
 	fstype, source string
 	o              mountOptions
 	options        []string
+	tree           int // descriptor of the mount when the host side has made it, 0 if not
 }
 
 // fsWhy says what a file system of the kernel is good for.
@@ -144,6 +145,14 @@ func (s fsMount) Info() Info {
 }
 
 func (s fsMount) Emit(e *emitter) {
+	if s.tree != 0 {
+		mnt := program.FD(s.tree)
+		if attr := s.o.attr.Set | s.o.rec.Set; attr != 0 {
+			e.MountSetattr(mnt, false, program.MountAttr{Set: attr})
+		}
+		e.attach(mnt, s.open(e, nil), s.o)
+		return
+	}
 	fs := e.Fsopen(s.fstype)
 	if s.source != "" {
 		e.FsconfigString(fs, "source", s.source)
@@ -193,6 +202,7 @@ type bindMount struct {
 	source  string
 	o       mountOptions
 	options []string
+	tree    int // descriptor of the mount when the host side has made it, 0 if not
 }
 
 func (s bindMount) Info() Info {
@@ -208,7 +218,10 @@ func (s bindMount) Emit(e *emitter) {
 	if s.o.recursive {
 		flag |= unix.AT_RECURSIVE
 	}
-	tree := e.OpenTree(program.CWD, s.source, flag)
+	tree := program.Ref(program.FD(s.tree))
+	if s.tree == 0 {
+		tree = e.OpenTree(program.CWD, s.source, flag)
+	}
 	if s.o.attr.Set|s.o.attr.Clear != 0 {
 		e.MountSetattr(tree, false, s.o.attr)
 	}

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"path"
 
 	"gcr/internal/program"
 
@@ -44,7 +45,7 @@ func (b *builder) prepare() error {
 	if b.spec.Process == nil {
 		return fieldError("process", "read configuration", "it is missing", "")
 	}
-	if len(b.spec.Process.Args) == 0 {
+	if len(b.spec.Process.Args) == 0 && !b.in.NoCommand {
 		return fieldError("process.args", "read configuration", "there is no command to run", "")
 	}
 	if b.spec.Linux == nil {
@@ -70,11 +71,19 @@ func (b *builder) prepare() error {
 			if ns.Path == "" && t.flag&(unix.CLONE_NEWCGROUP|unix.CLONE_NEWTIME) == 0 {
 				b.plan.CloneFlags |= t.flag
 			}
+			if ns.Path != "" && !path.IsAbs(ns.Path) {
+				return fieldError(field+".path", "join namespace", fmt.Sprintf("%q is not an absolute path", ns.Path), "")
+			}
 		}
 		if !known {
 			return fieldError(field+".type", "make namespaces", fmt.Sprintf("there is no namespace of type %q", ns.Type), "")
 		}
 		b.ns[ns.Type] = ns
+	}
+	if b.ns[specs.UserNamespace].Path != "" {
+		// The new namespaces shall belong to the user namespace, so they are made once the process is in it.
+		b.late = b.plan.CloneFlags
+		b.plan.CloneFlags = 0
 	}
 	if b.in.Cgroup.Into {
 		b.plan.CloneFlags |= unix.CLONE_INTO_CGROUP
@@ -107,15 +116,47 @@ func (b *builder) prepare() error {
 	}
 	sync := b.plan.Sync()
 	b.plan.FDs = append(b.plan.FDs, FD{Num: sync, Kind: FDSync})
+	if b.in.Listen {
+		b.addFD(FD{Kind: FDListen})
+	}
 	for i := range b.in.Cgroup.TaskFiles {
-		b.plan.FDs = append(b.plan.FDs, FD{Num: sync + 1 + i, Kind: FDTasks, Index: i})
+		b.addFD(FD{Kind: FDTasks, Index: i})
 	}
 	for _, t := range namespaceTypes {
-		if ns := b.ns[t.oci]; ns.Path != "" && t.oci != specs.PIDNamespace {
-			b.plan.FDs = append(b.plan.FDs, FD{Num: sync + len(b.plan.FDs), Kind: FDNamespace, Path: ns.Path})
+		ns := b.ns[t.oci]
+		switch {
+		case ns.Path == "":
+		case b.in.Host.SysAdmin && t.flag&threadJoins != 0:
+			b.plan.HostJoins = append(b.plan.HostJoins, HostJoin{t.flag, ns.Path, b.namespaceField(t.oci) + ".path"})
+		default:
+			b.addFD(FD{Kind: FDNamespace, Path: ns.Path})
 		}
 	}
-	return nil
+	if b.in.Resctrl {
+		b.addFD(FD{Kind: FDResctrl})
+	}
+	return b.idMaps()
+}
+
+// threadJoins are the namespaces that a single thread may enter for itself. The others need a process with one
+// thread (setns(2)), so the program enters them.
+const threadJoins = unix.CLONE_NEWCGROUP | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET | unix.CLONE_NEWPID
+
+// addFD gives the program one more descriptor and returns its number.
+func (b *builder) addFD(f FD) int {
+	f.Num = b.plan.Sync() + len(b.plan.FDs)
+	b.plan.FDs = append(b.plan.FDs, f)
+	return f.Num
+}
+
+// namespaceField is the place of a namespace in config.json.
+func (b *builder) namespaceField(t specs.LinuxNamespaceType) string {
+	for i, ns := range b.spec.Linux.Namespaces {
+		if ns.Type == t {
+			return fmt.Sprintf("linux.namespaces[%d]", i)
+		}
+	}
+	return "linux.namespaces"
 }
 
 // mapped reports whether the container id has a counterpart on the host.
@@ -129,7 +170,9 @@ func mapped(m []specs.LinuxIDMapping, id uint32) bool {
 }
 
 // inUserNamespace reports whether the container's root is not the host's root.
-func (b *builder) inUserNamespace() bool { return b.has(specs.UserNamespace) || b.in.Host.UID != 0 }
+func (b *builder) inUserNamespace() bool {
+	return b.has(specs.UserNamespace) || b.in.Host.UID != 0 || b.in.Host.UserNamespace
+}
 
 func (b *builder) joinNamespaces() error {
 	if b.has(specs.UserNamespace) || b.hasPaths() {
@@ -144,11 +187,20 @@ func (b *builder) joinNamespaces() error {
 				continue
 			}
 			for _, t := range namespaceTypes {
-				if t.oci == ns.Type {
+				if t.oci == ns.Type && !(b.in.Host.SysAdmin && t.flag&threadJoins != 0) {
 					b.add(joinNamespace{t: t, path: ns.Path, fd: f.Num, field: fmt.Sprintf("linux.namespaces[%d].path", i)})
 				}
 			}
 		}
+	}
+	if b.ns[specs.UserNamespace].Path != "" {
+		b.add(becomeRoot{setgroups: !b.in.Host.NoSetgroups})
+	}
+	if b.late != 0 {
+		b.add(unshareLate{b.late})
+	}
+	if b.late&unix.CLONE_NEWPID != 0 || b.ns[specs.PIDNamespace].Path != "" && !b.in.Host.SysAdmin {
+		b.add(enterPID{})
 	}
 	if ns, ok := b.ns[specs.CgroupNamespace]; ok && ns.Path == "" {
 		b.add(unshareCgroup{})
@@ -240,3 +292,46 @@ func (s unshareTime) Emit(e *emitter) {
 	}
 }
 func (s unshareTime) Shell() []string { return nil }
+
+// becomeRoot takes the root user of a user namespace that was joined: until then the process has the ids of the
+// caller, which need not exist there.
+type becomeRoot struct{ setgroups bool }
+
+func (s becomeRoot) Info() Info {
+	return Info{What: "become root of the user namespace", Field: "linux.namespaces", Why: "the caller's ids have no name in it; what is made from here on belongs to the container's root", Man: "user_namespaces(7)"}
+}
+
+func (s becomeRoot) Emit(e *emitter) {
+	e.Setresgid(0)
+	e.Setresuid(0)
+}
+func (s becomeRoot) Shell() []string { return nil }
+
+// unshareLate makes the namespaces that belong to a user namespace which was joined.
+type unshareLate struct{ flags uint64 }
+
+func (s unshareLate) Info() Info {
+	return Info{What: "make the other namespaces", Field: "linux.namespaces", Why: "made inside the user namespace that was joined, they belong to it", Man: "unshare(2)"}
+}
+func (s unshareLate) Emit(e *emitter) { e.Unshare(s.flags) }
+func (s unshareLate) Shell() []string { return nil }
+
+// enterPID goes on in a child, which is in the PID namespace that was joined or made.
+type enterPID struct{}
+
+func (s enterPID) Info() Info {
+	return Info{
+		What: "go on in a child process", Field: "linux.namespaces", Man: "pid_namespaces(7)",
+		Why: "a PID namespace is entered by children only; the child becomes one of the host side (CLONE_PARENT), and this process ends",
+	}
+}
+
+func (s enterPID) Emit(e *emitter) {
+	child := e.NewLabel()
+	pid := e.Fork(true, child)
+	e.SendValue(program.Message{Kind: program.Forked}, pid)
+	e.Exit(0)
+	e.Bind(child)
+	e.Program.Wait() // until the host side knows the new process
+}
+func (s enterPID) Shell() []string { return nil }

@@ -169,6 +169,7 @@ func FuzzShellQuote(f *testing.F) {
 // The script of a container is text inside of a text: what the configuration says must not end it early.
 func TestScriptHoldsAnyCommand(t *testing.T) {
 	in := bare()
+	in.Root = Root{}
 	in.Spec.Process.Args = append([]string{"printf", "<%s>"}, awkward...)
 	in.Spec.Process.Env = []string{"PATH=/usr/bin:/bin", "A=x\nGCR\n)\"\necho out"}
 	p, err := New(in)

@@ -33,8 +33,22 @@ type Input struct {
 	Narrate bool
 	// Stops makes the program wait for a word before each step.
 	Stops bool
-	// Wait makes the program stop before the user's command until it is told to start it (OCI create).
+	// Wait makes the program stop before the user's command until the host side says on the sync socket that it
+	// has written down what it has to.
 	Wait bool
+	// Listen makes the program wait, after that, for a connection on the listening socket FDListen, over which a
+	// later process tells it to start the user's command (OCI create and start).
+	Listen bool
+	// Hooks makes the program stop before it changes the root, while the host side runs the hooks prestart,
+	// createRuntime and createContainer.
+	Hooks bool
+	// NoCommand makes a container without a command, which waits for a start that must fail: the configuration has
+	// no process (config.md, "Process").
+	NoCommand bool
+	// NoPivot moves the root filesystem over / instead of calling pivot_root, which an initial ramfs refuses.
+	NoPivot bool
+	// Resctrl is an open "tasks" file of the resctrl file system that the process enters, see linux.intelRdt.
+	Resctrl bool
 	// DieWithParent kills the first process when the thread that started it ends (PR_SET_PDEATHSIG).
 	DieWithParent bool
 	// Init puts a small init process before the user's command: it passes signals on and reaps orphans.
@@ -54,12 +68,24 @@ type File struct {
 // Host holds the facts about the host that a plan depends on.
 type Host struct {
 	UID, GID int
+	// UserNamespace says that the caller is in a user namespace already, where root is not the host's: it may not
+	// make device nodes, for instance.
+	UserNamespace bool
 	// Capabilities is the bounding set of the caller; bit n stands for capability n.
 	Capabilities uint64
 	// LastCap is the highest capability that the kernel knows (/proc/sys/kernel/cap_last_cap).
 	LastCap int
 	// Keyring says whether the kernel has session keyrings (keyctl(2)).
 	Keyring bool
+	// NoSetgroups says that setgroups(2) is forbidden in the caller's user namespace (/proc/self/setgroups).
+	NoSetgroups bool
+	// SysAdmin says that the caller has CAP_SYS_ADMIN: it enters namespaces itself before it starts the process.
+	SysAdmin bool
+	// AppArmorExec is the file below /proc/self that takes a profile for the next execve, "attr/apparmor/exec" or
+	// "attr/exec"; empty without AppArmor.
+	AppArmorExec string
+	// SELinux says whether the kernel enforces or permits by SELinux labels.
+	SELinux bool
 }
 
 // Root says what the root filesystem is made from.
@@ -74,6 +100,10 @@ type Root struct {
 	// Upper and Work are the directories of the overlay's writable layer; both empty stands for a tmpfs that
 	// vanishes with the container.
 	Upper, Work string
+	// IDMap shows the owners of the files through the id map of the container's new user namespace: what belongs to
+	// root in the directories belongs to the container's root, and nothing needs another owner (chown). The host
+	// side prepares the mount (mount_setattr(2), MOUNT_ATTR_IDMAP; for Lower Linux 5.19).
+	IDMap bool
 	// Host lists what of the host's own root file system is shown, when the root is made of it.
 	Host []HostDir
 	// Links are symbolic links in the root of the host's file system, name to target.
@@ -113,6 +143,8 @@ type CgroupMount struct {
 type Plan struct {
 	// CloneFlags are the namespaces that clone3 makes.
 	CloneFlags uint64
+	// HostJoins are the namespaces that the host side enters, in a thread that does nothing else, before clone3.
+	HostJoins []HostJoin
 	// Host is what the host side does, in order.
 	Host []HostStep
 	// Steps are what the first process does, in order.
@@ -121,10 +153,21 @@ type Plan struct {
 	Program *program.Program
 	// FDs are the descriptors that the first process inherits beyond its standard streams.
 	FDs []FD
+	// Trees are the mounts that the host side prepares.
+	Trees []Tree
 	// UIDMap and GIDMap are the id maps of the new user namespace.
 	UIDMap, GIDMap []specs.LinuxIDMapping
 
 	in Input
+	// exec describes a process that joins a container, nil for a container's first process.
+	exec *execInput
+}
+
+// HostJoin is a namespace that exists already.
+type HostJoin struct {
+	Flags uint64 // CLONE_NEW*
+	Path  string // empty for those of the process behind launch.Options.Target
+	Field string
 }
 
 // FD is a descriptor that the first process inherits.
@@ -144,6 +187,10 @@ const (
 	FDSync      FDKind = iota // socket to the host side
 	FDTasks                   // v1 "tasks" file of hierarchy Index
 	FDNamespace               // the namespace at Path
+	FDListen                  // listening socket for the command that starts the container
+	FDTarget                  // pidfd of the process whose namespaces are joined
+	FDResctrl                 // "tasks" file of a resctrl group
+	FDTree                    // detached mount Index of Plan.Trees
 )
 
 // Sync is the number of the sync socket in the first process.
@@ -178,6 +225,9 @@ var order = []func(*builder) error{
 	(*builder).closeStrangers,
 	(*builder).announce,
 	(*builder).joinCgroup,
+	(*builder).joinResctrl,
+	(*builder).oomScore,
+	(*builder).labels,
 	(*builder).joinNamespaces,
 	(*builder).newSession,
 	(*builder).loopback,
@@ -186,14 +236,16 @@ var order = []func(*builder) error{
 	(*builder).mounts,
 	(*builder).devices,
 	(*builder).console,
+	(*builder).hooks,
 	(*builder).hostname,
 	(*builder).sysctls,
-	(*builder).oomScore,
 	(*builder).readonlyPaths,
 	(*builder).maskedPaths,
 	(*builder).readonlyRoot,
 	(*builder).pivot,
+	(*builder).rootPropagation,
 	(*builder).scheduling,
+	(*builder).memoryPolicy,
 	(*builder).rlimits,
 	(*builder).umask,
 	(*builder).boundingSet,
@@ -204,6 +256,7 @@ var order = []func(*builder) error{
 	(*builder).dieWithParent,
 	(*builder).awaitNetwork,
 	(*builder).ready,
+	(*builder).handOver,
 	(*builder).noNewPrivs,
 	(*builder).seccomp,
 	(*builder).finalCapabilities,
@@ -217,6 +270,9 @@ type builder struct {
 	spec  *specs.Spec
 	steps []Step
 	ns    map[specs.LinuxNamespaceType]specs.LinuxNamespace
+	late  uint64      // namespaces that are made after joining a user namespace
+	trees map[int]int // index of a mount to the descriptor of its tree
+	root  int         // descriptor of the root filesystem's tree, 0 without one
 }
 
 func (b *builder) add(s ...Step) { b.steps = append(b.steps, s...) }
@@ -239,6 +295,12 @@ func (p *Plan) record() {
 		s.Emit(e)
 	}
 }
+
+// Waits reports whether the program waits for a word after it has reported that it is ready.
+func (p *Plan) Waits() bool { return p.in.Wait || p.in.Listen }
+
+// Listens reports whether the program waits for a connection before the user's command.
+func (p *Plan) Listens() bool { return p.in.Listen }
 
 // Stops reports whether the program waits for a word before each step.
 func (p *Plan) Stops() bool { return p.in.Stops }

@@ -58,9 +58,14 @@ func (s propagation) Shell() []string { return []string{"mount --make-" + s.name
 
 func (b *builder) rootfs() error {
 	if !b.has(specs.MountNamespace) {
+		if p := b.in.Root.Path; p != "" && filepath.Clean(p) != "/" {
+			b.add(plainRoot{p})
+		}
 		return nil
 	}
 	switch r := b.in.Root; {
+	case b.root != 0:
+		b.add(preparedRoot{fd: b.root, root: r, maps: b.plan.UIDMap})
 	case len(r.Host) > 0:
 		b.add(hostRoot{b.in.StateDir, r.Host, r.Links, b.inUserNamespace()})
 	case len(r.Lower) > 0:
@@ -282,12 +287,6 @@ func (b *builder) readonlyRoot() error {
 	if !b.has(specs.MountNamespace) {
 		return nil
 	}
-	switch p := b.spec.Linux.RootfsPropagation; strings.TrimPrefix(p, "r") {
-	case "shared":
-		b.add(rootPropagation{unix.MS_SHARED, p})
-	case "unbindable":
-		b.add(rootPropagation{unix.MS_UNBINDABLE, p})
-	}
 	if b.spec.Root != nil && b.spec.Root.Readonly {
 		b.add(readonlyRoot{})
 	}
@@ -320,11 +319,63 @@ func (s readonlyRoot) Emit(e *emitter) {
 func (s readonlyRoot) Shell() []string { return []string{`mount -o remount,bind,ro "$ROOT"`} }
 
 func (b *builder) pivot() error {
-	if b.has(specs.MountNamespace) {
+	switch {
+	case !b.has(specs.MountNamespace):
+		if p := b.in.Root.Path; p != "" && filepath.Clean(p) != "/" {
+			b.add(enterRoot{})
+		}
+	case b.in.NoPivot:
+		b.add(enterRoot{move: true})
+	default:
 		b.add(pivot{})
 	}
 	return nil
 }
+
+// rootPropagation sets what the container's root passes on. It comes after the change of the root, for pivot_root
+// takes no shared mount.
+func (b *builder) rootPropagation() error {
+	if !b.has(specs.MountNamespace) {
+		return nil
+	}
+	switch p := b.spec.Linux.RootfsPropagation; strings.TrimPrefix(p, "r") {
+	case "shared":
+		b.add(rootPropagation{unix.MS_SHARED, p})
+	case "unbindable":
+		b.add(rootPropagation{unix.MS_UNBINDABLE, p})
+	}
+	return nil
+}
+
+// plainRoot uses a directory as the root filesystem without a mount of it: there is no mount namespace.
+type plainRoot struct{ path string }
+
+func (s plainRoot) Info() Info {
+	return Info{What: "open the root filesystem " + s.path, Field: "root.path", Why: "without a mount namespace nothing can be mounted; the directory is used as it is", Man: "open(2)"}
+}
+func (s plainRoot) Emit(e *emitter) { e.root = e.Open(s.path, unix.O_PATH|unix.O_DIRECTORY) }
+func (s plainRoot) Shell() []string { return []string{"ROOT=" + shellQuote(s.path), `cd "$ROOT"`} }
+
+// enterRoot makes the root filesystem the root of the process by chroot, for lack of a mount namespace or where
+// pivot_root is not possible.
+type enterRoot struct{ move bool }
+
+func (s enterRoot) Info() Info {
+	if s.move {
+		return Info{What: "move the root filesystem over / and enter it", Why: "asked for by --no-pivot: on an initial ramfs pivot_root is impossible", Man: "chroot(2)"}
+	}
+	return Info{What: "enter the root filesystem", Why: "without a mount namespace only the root directory of the process can be changed; a process with CAP_SYS_CHROOT can leave it again", Man: "chroot(2)"}
+}
+
+func (s enterRoot) Emit(e *emitter) {
+	e.Fchdir(e.root)
+	if s.move {
+		e.Call(program.SysMount, e.String("."), e.String("/"), program.Named(0, "NULL"), program.Named(unix.MS_MOVE, "MS_MOVE"), program.Named(0, "NULL"))
+	}
+	e.Chroot(".")
+	e.Chdir("/")
+}
+func (s enterRoot) Shell() []string { return []string{`cd "$ROOT"`, "chroot ."} }
 
 // pivot makes the root filesystem the root of the mount namespace and lets go of the old one.
 type pivot struct{}

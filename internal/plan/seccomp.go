@@ -3,7 +3,9 @@ package plan
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
+	"gcr/internal/program"
 	"gcr/internal/seccomp"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +23,9 @@ func (b *builder) seccomp() error {
 	sets, err := b.capabilitySet()
 	if err != nil {
 		return err
+	}
+	if nr := uint32(program.SysSendmsg.Number(program.Native)); slices.Contains(f.Notified, nr) {
+		return fieldError("linux.seccomp.syscalls", "plan system call filter", "the profile hands sendmsg to the agent, which cannot have the listener before sendmsg has passed it on", "")
 	}
 	b.add(seccompFilter{f: f, raise: !b.spec.Process.NoNewPrivileges && b.spec.Process.Capabilities != nil, sets: sets, held: b.held()})
 	return nil
@@ -52,6 +57,10 @@ func (s seccompFilter) Emit(e *emitter) {
 		code = append(code, in.Jt, in.Jf)
 		code = binary.LittleEndian.AppendUint32(code, in.K)
 	}
-	e.Seccomp(uint64(s.f.Flags), code)
+	load := e.Seccomp(uint64(s.f.Flags), code)
+	if s.f.Notify {
+		e.SendFD(program.Message{Kind: program.Notify}, load)
+		e.Close(load)
+	}
 }
 func (s seccompFilter) Shell() []string { return nil }

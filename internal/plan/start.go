@@ -59,6 +59,28 @@ func (b *builder) joinCgroup() error {
 	return nil
 }
 
+func (b *builder) joinResctrl() error {
+	for _, f := range b.plan.FDs {
+		if f.Kind == FDResctrl {
+			b.add(joinResctrl{f.Num})
+		}
+	}
+	return nil
+}
+
+// joinResctrl moves the process into its group of the resctrl file system.
+type joinResctrl struct{ fd int }
+
+func (s joinResctrl) Info() Info {
+	return Info{What: "enter the resctrl group", Field: "linux.intelRdt", Why: "the processor then gives it the share of cache and memory bandwidth of that group", Man: "Documentation/filesystems/resctrl.rst"}
+}
+
+func (s joinResctrl) Emit(e *emitter) {
+	e.Write(program.FD(s.fd), "0")
+	e.Close(program.FD(s.fd))
+}
+func (s joinResctrl) Shell() []string { return nil }
+
 // joinCgroupV1 moves the process into its cgroup of one hierarchy.
 type joinCgroupV1 struct {
 	fd    int

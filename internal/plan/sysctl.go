@@ -28,6 +28,9 @@ func (b *builder) checkSysctl(field, key, value string) error {
 	if strings.ContainsAny(value, "\n\x00") {
 		return fieldError(field, "set sysctl "+key, "the value holds a line break or a NUL byte", "")
 	}
+	if strings.ContainsAny(key, "\n\x00") {
+		return fieldError(field, "set sysctl", "its name holds a line break or a NUL byte", "")
+	}
 	slash := sysctlPath(key)
 	for _, part := range strings.Split(slash, "/") {
 		if part == "" || part == "." || part == ".." {
@@ -95,15 +98,15 @@ func (b *builder) oomScore() error {
 		if *v < -1000 || *v > 1000 {
 			return fieldError("process.oomScoreAdj", "plan OOM score", fmt.Sprintf("%d is not between -1000 and 1000", *v), "")
 		}
-		b.add(oomScore{*v, b.has(specs.MountNamespace)})
+		b.add(oomScore{*v})
 	}
 	return nil
 }
 
-// oomScore says how soon the kernel kills the container when memory runs out.
+// oomScore says how soon the kernel kills the container when memory runs out. It is set while the process still
+// sees the host's /proc and is its own master: an untraceable process may not write its own files there.
 type oomScore struct {
 	value int
-	own   bool // through our own mount of proc; without a mount namespace the host's must do
 }
 
 func (s oomScore) Info() Info {
@@ -111,12 +114,7 @@ func (s oomScore) Info() Info {
 }
 
 func (s oomScore) Emit(e *emitter) {
-	var f *program.Call
-	if s.own {
-		f = e.Openat2(e.ownProc(), "self/oom_score_adj", unix.O_WRONLY, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_MAGICLINKS|unix.RESOLVE_NO_XDEV)
-	} else {
-		f = e.Open("/proc/self/oom_score_adj", unix.O_WRONLY)
-	}
+	f := e.Open("/proc/self/oom_score_adj", unix.O_WRONLY)
 	e.Write(f, fmt.Sprint(s.value))
 	e.Close(f)
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Kind is what a [Message] of the program is about.
@@ -18,6 +20,7 @@ const (
 	Console                 // a descriptor comes with the message: the master of the container's terminal
 	Hooks                   // the program waits while the host runs the hooks of kind Arg
 	Notify                  // a descriptor comes with the message: the seccomp listener
+	Forked                  // the program goes on in the child Arg of the same parent (CLONE_PARENT)
 	Network                 // the program waits until the host has connected its network namespace
 )
 
@@ -71,7 +74,7 @@ func (p *Program) Send(m Message) *Call {
 }
 
 func (p *Program) send(b Buffer, m Message) *Call {
-	return p.Call(SysSendto, FD(p.sync), Arg{kind: argRWData, value: uint64(b.off), show: m.text},
+	return p.record(SysSendto, FD(p.sync), Arg{kind: argRWData, form: formFunc, value: uint64(b.off), show: m.text},
 		Num(MessageSize), Named(msgNoSignal, "MSG_NOSIGNAL"), Named(0, "NULL"), Num(0))
 }
 
@@ -85,7 +88,7 @@ func (p *Program) SendValue(m Message, value Ref) *Call {
 // SendTime sends a message with the present time of CLOCK_MONOTONIC.
 func (p *Program) SendTime(m Message) *Call {
 	b := p.BufferOf(m.encode())
-	p.Call(SysClockGettime, Named(1, "CLOCK_MONOTONIC"), b.At(messageTime))
+	p.record(SysClockGettime, Named(1, "CLOCK_MONOTONIC"), b.At(messageTime))
 	return p.send(b, m)
 }
 
@@ -107,13 +110,13 @@ func (p *Program) SendFD(m Message, fd Ref) *Call {
 	le.PutUint64(hdr[24:], 1)
 	le.PutUint64(hdr[32:], p.AddressOf(cbuf.At(0)))
 	le.PutUint64(hdr[40:], 24)
-	return p.Call(SysSendmsg, FD(p.sync), p.Bytes(hdr, func() string { return fmt.Sprintf("{%s, SCM_RIGHTS=[%s]}", m.text(), fd.arg()) }), Named(msgNoSignal, "MSG_NOSIGNAL"))
+	return p.record(SysSendmsg, FD(p.sync), p.Bytes(hdr, func() string { return fmt.Sprintf("{%s, SCM_RIGHTS=[%s]}", m.text(), fd.arg()) }), Named(msgNoSignal, "MSG_NOSIGNAL"))
 }
 
 // Wait waits for one byte from the host side. The program ends when the host side is gone, without a report,
 // for there is nobody left to read it.
 func (p *Program) Wait() *Call {
-	c := p.Call(SysRead, FD(p.sync), p.Buffer(8).At(0), Num(1))
+	c := p.record(SysRead, FD(p.sync), p.Buffer(8).At(0), Num(1))
 	alive := p.NewLabel()
 	p.IfNot(c, 0, alive)
 	p.Exit(FailureStatus)
@@ -121,10 +124,26 @@ func (p *Program) Wait() *Call {
 	return c
 }
 
+// AwaitConnection waits until somebody connects to the listening socket and sends a byte. From then on failures
+// are reported on that connection, which the sync descriptor has become. One who connects and goes away without
+// a word changes nothing.
+func (p *Program) AwaitConnection(listener Ref) {
+	next := p.Forever()
+	null := Named(0, "NULL")
+	conn := p.Call(SysAccept4, listener, null, null, Named(sockCloexec, "SOCK_CLOEXEC")).OnError(unix.EINTR, next).OnError(unix.ECONNABORTED, next)
+	p.Call(SysDup3, conn, FD(p.sync), Named(unix.O_CLOEXEC, "O_CLOEXEC"))
+	p.Close(conn)
+	word := p.Call(SysRead, FD(p.sync), p.Buffer(8).At(0), Num(1)).OnError(0, next)
+	p.If(word, 0, next)
+	p.Close(listener)
+}
+
+const sockCloexec = 0x80000
+
 const msgNoSignal = 0x4000
 
 func (k Kind) String() string {
-	names := [...]string{Failed: "failed", AtStep: "step", PID: "pid", Ready: "ready", Console: "console", Hooks: "hooks", Notify: "notify", Network: "network"}
+	names := [...]string{Failed: "failed", AtStep: "step", PID: "pid", Ready: "ready", Console: "console", Hooks: "hooks", Notify: "notify", Forked: "forked", Network: "network"}
 	if int(k) < len(names) && names[k] != "" {
 		return names[k]
 	}

@@ -20,6 +20,7 @@ func (s Sys) Number(arch Arch) int {
 
 // The system calls that a container's program is made of.
 var (
+	SysAccept4               = Sys{"accept4", 288, 242}
 	SysCapset                = Sys{"capset", 126, 91}
 	SysChdir                 = Sys{"chdir", 80, 49}
 	SysChroot                = Sys{"chroot", 161, 51}

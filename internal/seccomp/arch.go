@@ -3,6 +3,7 @@ package seccomp
 import (
 	"fmt"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -124,4 +125,14 @@ func (a Arch) info() *archInfo {
 		a = 0
 	}
 	return &archs[a]
+}
+
+// ArchNames lists the OCI names of all architectures, sorted.
+func ArchNames() []string {
+	var out []string
+	for a := ArchX86; a < archEnd; a++ {
+		out = append(out, archs[a].oci)
+	}
+	slices.Sort(out)
+	return out
 }

@@ -26,10 +26,11 @@ import (
 const lockName = "lock"
 
 // Root returns the directory of all containers of the caller: /run/gcr for root, else a directory below
-// XDG_RUNTIME_DIR or, where the session has none, one of its own in the directory for temporary files.
+// XDG_RUNTIME_DIR or, where the session has none, one of its own in the directory for temporary files. Root in a
+// user namespace, who may not write /run, is like anybody else.
 func Root(uid int, runtimeDir, tmpDir string) string {
 	switch {
-	case uid == 0:
+	case uid == 0 && unix.Access("/run", unix.W_OK) == nil:
 		return "/run/gcr"
 	case runtimeDir != "":
 		return filepath.Join(runtimeDir, "gcr")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"path"
-	"strings"
 
 	"gcr/internal/cgroup"
 
@@ -15,6 +14,9 @@ import (
 
 // sessionScope is the one scope of a user's GCR; containers are plain directories below it.
 const sessionScope = "gcr.scope"
+
+// callers is the group in it where the GCR processes themselves are.
+const callers = "callers"
 
 // Delegated makes sure that a rootless caller on cgroup v2 has a place for groups with limits, and gives the
 // host as it is then. Where the caller sits inside its user manager's tree already (a desktop terminal, a
@@ -35,22 +37,33 @@ func Delegated(ctx context.Context, h cgroup.Host) (cgroup.Host, error) {
 	fail := func(op string, err error) error {
 		return &cgroup.Error{Op: op, Object: sessionScope, Cause: err, Hint: "systemd-run --user --scope -p Delegate=yes COMMAND does the same by hand"}
 	}
-	// Processes sit in a group of their own, so that the scope itself may hand controllers down.
+	// Processes sit in a group of their own, so that the scope itself may hand controllers down. Right after
+	// another caller has made the scope it is not there yet: then go in by the top and make it.
 	attach := func() error {
-		_, err := call(ctx, func(ctx context.Context) (struct{}, error) {
-			return struct{}{}, b.conn.AttachProcessesToUnit(ctx, sessionScope, "/callers", []uint32{uint32(pid)})
-		})
+		into := func(sub string) error {
+			_, err := call(ctx, func(ctx context.Context) (struct{}, error) {
+				return struct{}{}, b.conn.AttachProcessesToUnit(ctx, sessionScope, sub, []uint32{uint32(pid)})
+			})
+			return err
+		}
+		var err error
+		for range 3 { // the other caller may take any of these steps between two of ours
+			if err = into("/" + callers); err == nil || notThere(err) {
+				return err
+			}
+			if into("") == nil {
+				return moveBelow(callers)
+			}
+		}
 		return err
 	}
 	err = attach()
-	var e dbus.Error
-	if errors.As(err, &e) && (e.Name == "org.freedesktop.systemd1.NoSuchUnit" || e.Name == "org.freedesktop.systemd1.UnitInactive" ||
-		strings.HasSuffix(e.Name, ".ScopeNotRunning")) {
+	if notThere(err) {
 		u := Unit{Slice: "user.slice", Name: sessionScope}
 		if _, err := b.StartScope(ctx, u, pid, Facts{CgroupVersion: 2}, nil); err != nil && !exists(err) {
 			return h, err
 		}
-		err = moveBelow("callers")
+		err = moveBelow(callers)
 		if err != nil {
 			err = attach()
 		}
@@ -62,10 +75,26 @@ func Delegated(ctx context.Context, h cgroup.Host) (cgroup.Host, error) {
 	if err != nil {
 		return h, err
 	}
+	if path.Base(now.Mounts[0].Self) == sessionScope {
+		// systemd put this process at the top, where it would be in the way of controllers.
+		if err := moveBelow(callers); err != nil {
+			return h, fail("move this process below", err)
+		}
+		if now, err = cgroup.Detect(); err != nil {
+			return h, err
+		}
+	}
 	if now.Mounts[0].Parent == "" {
 		return h, fail("use", errors.New("its group may not be written"))
 	}
 	return now, nil
+}
+
+// notThere tells that the scope is not running.
+func notThere(err error) bool {
+	var e dbus.Error
+	return errors.As(err, &e) && (e.Name == "org.freedesktop.systemd1.NoSuchUnit" || e.Name == "org.freedesktop.systemd1.UnitInactive" ||
+		e.Name == "org.freedesktop.systemd1.ScopeNotRunning")
 }
 
 // moveBelow moves this process into a child of its own group, which it owns by delegation.

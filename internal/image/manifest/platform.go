@@ -20,7 +20,7 @@ func ParsePlatform(s string) (v1.Platform, error) {
 	}
 	f := strings.Split(strings.ToLower(s), "/")
 	for _, x := range f {
-		if x == "" || strings.Trim(x, "abcdefghijklmnopqrstuvwxyz0123456789_.-") != "" {
+		if x == "" || x[0] == '.' || strings.Trim(x, "abcdefghijklmnopqrstuvwxyz0123456789_.-") != "" {
 			return v1.Platform{}, fmt.Errorf("read platform %q: it is not of the form OS/ARCH[/VARIANT], like linux/arm64", s)
 		}
 	}

@@ -42,8 +42,56 @@ func Parse(s string) (name.Reference, error) {
 		}
 		return nil, fmt.Errorf("read image name %q: it is not of the form [HOST[:PORT]/]NAME[:TAG][@DIGEST]", s)
 	}
+	if !validHost(ref.Context().RegistryStr()) || !validPath(ref.Context().RepositoryStr()) {
+		return nil, fmt.Errorf("read image name %q: it is not of the form [HOST[:PORT]/]NAME[:TAG][@DIGEST]", s)
+	}
 	return ref, nil
 }
+
+// validHost keeps out what is no host name or address; the library looks less closely.
+func validHost(h string) bool {
+	if h == "" || strings.Contains(h, "..") {
+		return false
+	}
+	for i, c := range []byte(h) {
+		switch {
+		case isAlnum(c) || (c >= 'A' && c <= 'Z'):
+		case c == '[' || c == ']' || c == ':':
+		case (c == '.' || c == '-') && i > 0:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// validPath is the grammar of repository names (OCI distribution-spec v1.1, "Pulling manifests"): components of lower
+// case letters and digits, inside which ".", "_", "__" or hyphens separate.
+func validPath(p string) bool {
+	for _, c := range strings.Split(p, "/") {
+		if c == "" || !isAlnum(c[0]) || !isAlnum(c[len(c)-1]) {
+			return false
+		}
+		for i := 0; i < len(c); {
+			if isAlnum(c[i]) {
+				i++
+				continue
+			}
+			n := i
+			for n < len(c) && c[n] == c[i] {
+				n++
+			}
+			ok := c[i] == '-' || (c[i] == '.' && n-i == 1) || (c[i] == '_' && n-i <= 2)
+			if !ok || !isAlnum(c[n]) {
+				return false
+			}
+			i = n
+		}
+	}
+	return true
+}
+
+func isAlnum(c byte) bool { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') }
 
 // Digest checks a digest before it is used for anything, above all as part of a path (CVE-2024-3727): only sha256,
 // 64 lower case hexadecimal digits.

@@ -1,0 +1,293 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// running starts a container that sleeps.
+func running(t *testing.T, edit func(*specs.Spec)) (*box, int) {
+	t.Helper()
+	b := newBox(t, edit, "sleep")
+	if b.spec.Linux.UIDMappings != nil {
+		b.must(os.Chmod(filepath.Dir(b.bundle), 0o755))
+	}
+	b.ok("run", "-d", b.id)
+	pid := b.wantStatus("running")
+	t.Cleanup(func() {
+		b.run("delete", "--force", b.id)
+		b.reapAll()
+	})
+	return b, pid
+}
+
+func userNS(s *specs.Spec) {
+	s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+	s.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 1000}}
+	s.Linux.GIDMappings = s.Linux.UIDMappings
+}
+
+// A further process is in the namespaces, the cgroup and the limits of the container, and nothing of the host comes
+// with it.
+func TestExecIsInside(t *testing.T) {
+	for name, edit := range map[string]func(*specs.Spec){
+		"plain":          func(*specs.Spec) {},
+		"user namespace": userNS,
+		"time namespace": func(s *specs.Spec) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
+		},
+		"host PIDs and network": func(s *specs.Spec) {
+			s.Linux.Namespaces = without(without(s.Linux.Namespaces, specs.PIDNamespace), specs.NetworkNamespace)
+		},
+		"seccomp without no_new_privs": func(s *specs.Spec) {
+			s.Process.NoNewPrivileges = false
+			s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"reboot"}, Action: specs.ActErrno}}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, pid := running(t, edit)
+			r := b.parse(b.ok("exec", b.id, "/probe", "report"))
+			for name := range r.Namespaces {
+				if strings.HasSuffix(name, "_for_children") {
+					continue
+				}
+				link, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, name))
+				b.must(err)
+				want(t, name+" namespace", r.Namespaces[name], link)
+			}
+			want(t, "descriptors", strings.Join(r.FDs, " "), "0 1 2")
+			want(t, "bounding set", r.Status["CapBnd"], "0000000020000420")
+			want(t, "hostname", r.Hostname, "gcrun")
+			for _, l := range strings.Split(strings.TrimSpace(r.Cgroup), "\n") {
+				if !strings.HasSuffix(l, ":/") {
+					t.Errorf("the process sees its cgroup as %q", l)
+				}
+			}
+			if b.spec.Linux.Seccomp != nil {
+				want(t, "seccomp", r.Status["Seccomp"], "2")
+			}
+		})
+	}
+}
+
+func TestExecOptions(t *testing.T) {
+	b, _ := running(t, nil)
+	r := b.parse(b.ok("exec", "--cwd", "/tmp", "-e", "A=1", "--env", "B=2", "-u", "5:6", "-g", "7", "--additional-gids", "8", "--cap", "CAP_CHOWN", b.id, "/probe", "report"))
+	want(t, "cwd", r.Cwd, "/tmp")
+	want(t, "uid", r.Status["Uid"], "5 5 5 5")
+	want(t, "groups", r.Status["Groups"], "6 7 8")
+	want(t, "bounding", r.Status["CapBnd"], "0000000020000421")
+	env := strings.Join(r.Env, " ")
+	for _, v := range []string{"A=1", "B=2", "TERM=xterm", "HOME="} {
+		if !strings.Contains(env, v) {
+			t.Errorf("the environment %q has no %s", env, v)
+		}
+	}
+	file := filepath.Join(b.bundle, "process.json")
+	data, err := json.Marshal(specs.Process{Args: []string{"/probe", "report"}, Cwd: "/", Env: []string{"X=y"}, Rlimits: []specs.POSIXRlimit{{Type: "RLIMIT_CORE", Soft: 1, Hard: 2}}})
+	b.must(err)
+	b.must(os.WriteFile(file, data, 0o644))
+	r = b.parse(b.ok("exec", "--process", file, b.id))
+	want(t, "core limit", r.Limits["4"], [2]uint64{1, 2})
+	want(t, "environment", strings.Join(r.Env, " "), "X=y HOME=/")
+	b.ok("exec", "-d", "--pid-file", filepath.Join(b.bundle, "execpid"), b.id, "/probe", "sleep")
+	pid := b.pidFile(filepath.Join(b.bundle, "execpid"))
+	var pids []int
+	b.must(json.Unmarshal([]byte(b.ok("ps", "-f", "json", b.id)), &pids))
+	if len(pids) != 2 {
+		t.Errorf("the container has the processes %v", pids)
+	}
+	b.must(unix.Kill(pid, unix.SIGKILL))
+	want(t, "status", b.reap(pid), 137)
+}
+
+func TestExecAffinity(t *testing.T) {
+	b, _ := running(t, nil)
+	data, err := json.Marshal(specs.Process{Args: []string{"/probe", "report"}, Cwd: "/", ExecCPUAffinity: &specs.CPUAffinity{Initial: "0-1", Final: "0"}})
+	b.must(err)
+	file := filepath.Join(b.bundle, "process.json")
+	b.must(os.WriteFile(file, data, 0o644))
+	r := b.parse(b.ok("exec", "--process", file, b.id))
+	want(t, "processors", fmt.Sprint(r.CPUs), "[0]")
+}
+
+func TestExecErrors(t *testing.T) {
+	b, _ := running(t, nil)
+	b.must(os.WriteFile(filepath.Join(b.bundle, "rootfs", "data"), nil, 0o644))
+	for text, args := range map[string][]string{
+		`exec: "/nonexistent": stat /nonexistent: no such file or directory`: {"/nonexistent"},
+		`exec: "nonexistent": executable file not found in $PATH`:            {"nonexistent"},
+		`exec: "/etc": is a directory`:                                       {"/etc"},
+		`exec: "/data": permission denied`:                                   {"/data"},
+		`exec: "/data/x": stat /data/x: not a directory`:                     {"/data/x"},
+	} {
+		b.fails(255, text, append([]string{"exec", b.id}, args...)...)
+	}
+	b.fails(255, `chdir to cwd ("/nope") set in config.json failed: no such file or directory`, "exec", "--cwd", "/nope", b.id, "/probe")
+	b.fails(255, "cannot allocate tty if runc will detach without setting console socket", "exec", "-d", "-t", b.id, "/probe")
+	pidFile := filepath.Join(b.bundle, "pid")
+	b.fails(255, "executable file not found", "exec", "--pid-file", pidFile, b.id, "nonexistent")
+	if _, err := os.Stat(pidFile); err == nil {
+		t.Error("there is a pid file after a failure")
+	}
+}
+
+// receiveConsole listens on a console socket and returns the terminal that is sent to it, with the text of the
+// message.
+func receiveConsole(b *box, path string) func() (*os.File, string) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	b.must(err)
+	return func() (*os.File, string) {
+		defer l.Close()
+		conn, err := l.AcceptUnix()
+		b.must(err)
+		defer conn.Close()
+		buf, oob := make([]byte, 4096), make([]byte, 64)
+		n, oobn, _, _, err := conn.ReadMsgUnix(buf, oob)
+		b.must(err)
+		msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
+		b.must(err)
+		if len(msgs) != 1 {
+			b.t.Fatalf("%d control messages", len(msgs))
+		}
+		fds, err := unix.ParseUnixRights(&msgs[0])
+		b.must(err)
+		if len(fds) != 1 {
+			b.t.Fatalf("%d descriptors", len(fds))
+		}
+		return os.NewFile(uintptr(fds[0]), "master"), string(buf[:n])
+	}
+}
+
+func TestConsoleSocket(t *testing.T) {
+	b := newBox(t, func(s *specs.Spec) {
+		s.Process.Terminal = true
+		s.Process.ConsoleSize = &specs.Box{Height: 31, Width: 72}
+	}, "report")
+	receive := receiveConsole(b, filepath.Join(b.bundle, "c.sock"))
+	b.ok("create", "--console-socket", filepath.Join(b.bundle, "c.sock"), b.id)
+	master, name := receive()
+	if name == "" {
+		t.Error("the message is empty")
+	}
+	pid := b.wantStatus("created")
+	b.ok("start", b.id)
+	out, _ := io.ReadAll(master) // ends with EIO when the other side is closed
+	b.reap(pid)
+	r := b.parse(string(out))
+	want(t, "terminal", r.Terminal, true)
+	want(t, "rows", r.Rows, 31)
+	want(t, "columns", r.Cols, 72)
+	found := false
+	for _, d := range r.Dev {
+		found = found || strings.HasPrefix(d, "/dev/console 20620 136:0")
+	}
+	if !found {
+		t.Errorf("/dev/console is not the terminal: %q", r.Dev)
+	}
+	b.ok("delete", b.id)
+
+	b, _ = running(t, nil)
+	path := filepath.Join(b.bundle, strings.Repeat("long", 40))
+	b.must(os.Mkdir(path, 0o755))
+	dir, err := os.Open(path)
+	b.must(err)
+	defer dir.Close()
+	receive = receiveConsole(b, fmt.Sprintf("/proc/self/fd/%d/c.sock", dir.Fd()))
+	b.ok("exec", "--tty", "--detach", "--pid-file", filepath.Join(b.bundle, "p"), "--console-socket", filepath.Join(path, "c.sock"), b.id, "/probe", "report")
+	master, _ = receive()
+	out, _ = io.ReadAll(master)
+	b.reap(b.pidFile(filepath.Join(b.bundle, "p")))
+	want(t, "terminal", b.parse(string(out)).Terminal, true)
+}
+
+// Descriptors beyond those that were asked for do not reach the container, whatever the caller leaks.
+func TestPreserveFDs(t *testing.T) {
+	b := newBox(t, nil, "report")
+	extra := make([]*os.File, 6)
+	for i := range extra {
+		f, err := os.Open("/dev/null")
+		b.must(err)
+		defer f.Close()
+		extra[i] = f
+	}
+	r := b.runWith(func(c *exec.Cmd) { c.ExtraFiles = extra }, "run", "--preserve-fds", "2", b.id)
+	want(t, "descriptors", strings.Join(b.parse(r.stdout).FDs, " "), "0 1 2 3 4")
+
+	b = newBox(t, nil, "report")
+	r = b.runWith(func(c *exec.Cmd) {
+		c.ExtraFiles = extra
+		c.Env = append(os.Environ(), "LISTEN_FDS=1", "LISTEN_PID=77")
+	}, "run", b.id)
+	rep := b.parse(r.stdout)
+	want(t, "descriptors", strings.Join(rep.FDs, " "), "0 1 2 3")
+	if env := strings.Join(rep.Env, " "); !strings.Contains(env, "LISTEN_FDS=1") || !strings.Contains(env, "LISTEN_PID=1") {
+		t.Errorf("the environment is %q", env)
+	}
+
+	b, _ = running(t, nil)
+	r = b.runWith(func(c *exec.Cmd) { c.ExtraFiles = extra }, "exec", "--preserve-fds", "1", b.id, "/probe", "report")
+	want(t, "descriptors", strings.Join(b.parse(r.stdout).FDs, " "), "0 1 2 3")
+}
+
+// /dev/null of the host keeps its owner, pipes get the container's user.
+func TestStdioOwner(t *testing.T) {
+	b := newBox(t, func(s *specs.Spec) { s.Process.User.UID = 1234 }, "owner", "/proc/self/fd/1")
+	r, w, err := os.Pipe()
+	b.must(err)
+	defer r.Close()
+	cmd := exec.Command(binary, "--root", b.root, "run", b.id)
+	cmd.Dir, cmd.Stdout = b.bundle, w
+	b.must(cmd.Run())
+	w.Close()
+	out, err := io.ReadAll(r)
+	b.must(err)
+	want(t, "owner of the pipe", strings.TrimSpace(string(out)), "1234:0")
+	var st unix.Stat_t
+	b.must(unix.Stat("/dev/null", &st))
+	want(t, "owner of /dev/null", st.Uid, 0)
+}
+
+func TestUpdateAndEvents(t *testing.T) {
+	b, _ := running(t, func(s *specs.Spec) { s.Linux.Resources.Pids = &specs.LinuxPids{Limit: ptr(int64(77))} })
+	var ev struct {
+		Type, ID string
+		Data     struct {
+			Pids struct{ Current, Limit uint64 }
+		}
+	}
+	b.must(json.Unmarshal([]byte(b.ok("events", "--stats", b.id)), &ev))
+	want(t, "type", ev.Type, "stats")
+	want(t, "pids limit", ev.Data.Pids.Limit, 77)
+	b.ok("update", "--pids-limit", "55", b.id)
+	b.must(json.Unmarshal([]byte(b.ok("events", "--stats", b.id)), &ev))
+	want(t, "pids limit", ev.Data.Pids.Limit, 55)
+	r := b.runWith(func(c *exec.Cmd) { c.Stdin = strings.NewReader(`{"pids":{"limit":66}}`) }, "update", "-r", "-", b.id)
+	want(t, "status of update", r.code, 0)
+	b.must(json.Unmarshal([]byte(b.ok("events", "--stats", b.id)), &ev))
+	want(t, "pids limit", ev.Data.Pids.Limit, 66)
+}
+
+func TestDeleteForceWithExecs(t *testing.T) {
+	b, pid := running(t, func(s *specs.Spec) { s.Linux.Namespaces = without(s.Linux.Namespaces, specs.PIDNamespace) })
+	var pids []int
+	for i := range 3 {
+		file := filepath.Join(b.bundle, fmt.Sprint("p", i))
+		b.ok("exec", "-d", "--pid-file", file, b.id, "/probe", "ignore")
+		pids = append(pids, b.pidFile(file))
+	}
+	b.ok("delete", "--force", b.id)
+	for _, p := range append(pids, pid) {
+		want(t, "status", b.reap(p), 137)
+	}
+}

@@ -1,0 +1,289 @@
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"gcr/internal/cgroup"
+	"gcr/internal/launch"
+	"gcr/internal/plan"
+	"gcr/internal/procfs"
+	"gcr/internal/spec"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// ExecOptions say what to run in a container and how.
+type ExecOptions struct {
+	ID string
+	// Process is called with the configuration of the container's first process and says what to run.
+	Process func(defaults *specs.Process) (*specs.Process, error)
+
+	PidFile       string
+	ConsoleSocket string
+	PidfdSocket   string
+	PreserveFDs   int
+	Detached      bool
+	IgnorePaused  bool
+	NoNewKeyring  bool
+	// Meanwhile is called while the process finds its way into the container.
+	Meanwhile func()
+	// SubCgroup is a group below the container's to run in; empty for the container's own.
+	SubCgroup string
+}
+
+// Executed is a process that runs in a container.
+type Executed struct {
+	*launch.Process
+	// Master is the process's terminal, nil when it has none or a console socket has got it.
+	Master *os.File
+}
+
+// Exec runs a process in a container.
+func (s Store) Exec(o ExecOptions) (*Executed, error) {
+	x, pidfd, err := s.execution(o)
+	if err != nil {
+		return nil, err
+	}
+	defer pidfd.Close()
+	pl, opts, done, err := x.plan()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	out := &Executed{}
+	opts.Stdio = [3]*os.File{os.Stdin, os.Stdout, os.Stderr}
+	if x.process.Terminal {
+		null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+		if err != nil {
+			return nil, fmt.Errorf("open /dev/null: %w", err)
+		}
+		defer null.Close()
+		opts.Stdio = [3]*os.File{null, null, null}
+	} else {
+		withProcess := *x.spec
+		withProcess.Process = x.process
+		chownStdio(opts.Stdio, &withProcess)
+	}
+	opts.OnConsole = func(m *os.File) error { out.Master = m; return nil }
+	opts.OnReady = func(pid int) error {
+		if out.Master != nil && o.ConsoleSocket != "" {
+			if err := sendFile(o.ConsoleSocket, out.Master, "/dev/ptmx"); err != nil {
+				return err
+			}
+			out.Master.Close()
+			out.Master = nil
+		}
+		if o.PidfdSocket != "" {
+			if err := sendPidfd(o.PidfdSocket, pid); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	opts.Meanwhile = o.Meanwhile
+	opts.OnNotify = func(pid int, l *os.File) error { return x.c.sendListener(x.spec, pid, l) }
+	if out.Process, err = launch.Start(pl, opts); err != nil {
+		if out.Master != nil {
+			out.Master.Close()
+		}
+		return nil, err
+	}
+	if o.PidFile != "" {
+		// Written when the command has taken over: engines take the file as the sign of success.
+		if err := writePidFile(o.PidFile, out.PID); err != nil {
+			_ = out.Signal(unix.SIGKILL)
+			_, _ = out.Wait()
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// Explain plans what Exec would do.
+func (s Store) ExplainExec(o ExecOptions) (*plan.Plan, error) {
+	x, pidfd, err := s.execution(o)
+	if err != nil {
+		return nil, err
+	}
+	defer pidfd.Close()
+	p, _, done, err := x.plan()
+	if err != nil {
+		return nil, err
+	}
+	done()
+	return p, nil
+}
+
+func sendPidfd(socket string, pid int) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return fmt.Errorf("open pidfd: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "pidfd")
+	defer f.Close()
+	return sendFile(socket, f, "pidfd")
+}
+
+// execution finds out what is to be run where.
+func (s Store) execution(o ExecOptions) (*execution, *os.File, error) {
+	c, err := s.open(o.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	switch st := c.status(); {
+	case st == specs.StateStopped:
+		return nil, nil, errors.New("cannot exec in a stopped container")
+	case st == Paused && !o.IgnorePaused:
+		return nil, nil, errors.New("cannot exec in a paused container (use --ignore-paused to override)")
+	}
+	config, _, err := spec.Load(filepath.Join(c.dir, configName))
+	if err != nil {
+		return nil, nil, err
+	}
+	if config.Process == nil {
+		config.Process = &specs.Process{}
+	}
+	p, err := o.Process(config.Process)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := spec.CheckProcess(p); err != nil {
+		return nil, nil, err
+	}
+	setHome(p, fmt.Sprintf("/proc/%d/root", c.rec.PID))
+	if p.Terminal && o.Detached && o.ConsoleSocket == "" {
+		return nil, nil, errors.New("cannot allocate tty if runc will detach without setting console socket")
+	}
+	if !p.Terminal && o.ConsoleSocket != "" {
+		return nil, nil, errors.New("cannot use console socket if runc will not detach or allocate tty")
+	}
+	pidfd, err := c.pidfd()
+	if err != nil {
+		return nil, nil, err
+	}
+	return &execution{c: c, spec: config, process: p, pidfd: pidfd, sub: o.SubCgroup, preserve: o.PreserveFDs, oldKeyring: o.NoNewKeyring}, pidfd, nil
+}
+
+// execution is a process on its way into a container: one for exec, or a hook.
+type execution struct {
+	c          *Container
+	spec       *specs.Spec
+	process    *specs.Process
+	pidfd      *os.File
+	path       string // of the executable when it is not found by args[0]
+	early      bool   // the container has no root of its own yet: a createContainer hook
+	sub        string
+	preserve   int
+	oldKeyring bool
+}
+
+// plan makes the plan and opens what it needs; done lets go of that.
+func (x *execution) plan() (*plan.Plan, launch.Options, func(), error) {
+	var opts launch.Options
+	host, err := readHost()
+	if err != nil {
+		return nil, opts, nil, err
+	}
+	readLabels(&host, x.process)
+	host.Keyring = !x.oldKeyring
+	ns, err := differentNamespaces(x.c.rec.PID)
+	if err != nil {
+		return nil, opts, nil, err
+	}
+	in := plan.ExecInput{Spec: x.spec, Process: x.process, Host: host, Namespaces: ns, Wait: true, PreserveFDs: x.preserve, Hook: x.early, Path: x.path}
+	group, err := x.group()
+	if err != nil {
+		return nil, opts, nil, err
+	}
+	if group != nil {
+		in.Cgroup = planCgroup(cgroup.Host{Version: group.Version()}, places(group.State()))
+		opts.MakeCgroup = func() (launch.Cgroup, error) { return group, nil }
+		in.Cgroup.Writes = []string{"open the container's cgroup"}
+	}
+	done := func() {
+		if group != nil {
+			group.Close()
+		}
+	}
+	p, err := plan.NewExec(in)
+	if err != nil {
+		done()
+		return nil, opts, nil, err
+	}
+	opts.Host, opts.Target = host, x.pidfd
+	return p, opts, done, nil
+}
+
+// group opens the cgroup to run in, nil when the container has none.
+func (x *execution) group() (*cgroup.Group, error) {
+	if x.c.rec.Cgroup == nil {
+		return nil, nil
+	}
+	st := *x.c.rec.Cgroup
+	if x.sub != "" {
+		if !filepath.IsLocal(x.sub) {
+			return nil, fmt.Errorf("find cgroup %q: it is not below the container's cgroup", x.sub)
+		}
+		paths := map[string]string{}
+		for k, p := range st.Paths {
+			paths[k] = filepath.Join(p, x.sub)
+		}
+		st.Paths = paths
+	}
+	g, err := cgroup.Load(st)
+	if err != nil {
+		return nil, fmt.Errorf("find cgroup of the container: %w", err)
+	}
+	return g, nil
+}
+
+// namespaceFiles are the names below /proc/PID/ns.
+var namespaceFiles = []struct {
+	name string
+	flag uint64
+}{
+	{"user", unix.CLONE_NEWUSER},
+	{"mnt", unix.CLONE_NEWNS},
+	{"pid", unix.CLONE_NEWPID},
+	{"net", unix.CLONE_NEWNET},
+	{"ipc", unix.CLONE_NEWIPC},
+	{"uts", unix.CLONE_NEWUTS},
+	{"cgroup", unix.CLONE_NEWCGROUP},
+	{"time", unix.CLONE_NEWTIME},
+}
+
+// differentNamespaces says which namespaces of a process are not the caller's. Entering one's own again is refused
+// for some of them.
+func differentNamespaces(pid int) (uint64, error) {
+	var flags uint64
+	for _, n := range namespaceFiles {
+		_, theirs, err := procfs.Inode(pid, "ns/"+n.name)
+		if err != nil {
+			if errors.Is(err, unix.ENOENT) && n.name == "time" {
+				continue
+			}
+			return 0, fmt.Errorf("look at the namespaces of the container: %w", err)
+		}
+		_, ours, err := procfs.Inode(os.Getpid(), "ns/"+n.name)
+		if err != nil {
+			return 0, fmt.Errorf("look at the own namespaces: %w", err)
+		}
+		if theirs != ours {
+			flags |= n.flag
+		}
+	}
+	return flags, nil
+}
+
+// imageInode is the inode of the program that a process runs.
+func imageInode(pid int) (uint64, error) {
+	_, ino, err := procfs.Inode(pid, "exe")
+	if err != nil {
+		return 0, fmt.Errorf("look at the container's program: %w", err)
+	}
+	return ino, nil
+}

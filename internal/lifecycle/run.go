@@ -1,0 +1,76 @@
+package lifecycle
+
+import (
+	"os"
+	"strconv"
+	"strings"
+
+	"gcr/internal/launch"
+
+	"golang.org/x/sys/unix"
+)
+
+// Running is a container whose command runs and whose end the caller waits for.
+type Running struct {
+	*launch.Process
+	// Master is the container's terminal, nil when it has none or a console socket has got it.
+	Master *os.File
+	cr     *creation
+}
+
+// Run makes a container and starts it.
+func (s Store) Run(o CreateOptions) (*Running, error) {
+	cr, err := s.create(o, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := cr.c.poststart(cr.spec); err != nil {
+		cr.undo()
+		return nil, err
+	}
+	r := &Running{Process: cr.process, Master: cr.master, cr: cr}
+	if o.ConsoleSocket != "" && r.Master != nil {
+		r.Master.Close()
+		r.Master = nil
+	}
+	// From here on other commands may work on the container.
+	cr.c.unlock()
+	return r, nil
+}
+
+// environment takes over what systemd gives to a service: the sockets of LISTEN_FDS (sd_listen_fds(3)) come after
+// the standard streams, and the container is told so.
+func (cr *creation) environment() {
+	var fds, names string
+	for _, v := range cr.o.Environ {
+		key, value, _ := strings.Cut(v, "=")
+		switch key {
+		case "LISTEN_FDS":
+			fds = value
+		case "LISTEN_FDNAMES":
+			names = value
+		}
+	}
+	n, err := strconv.Atoi(fds)
+	if err != nil || n <= 0 || n > 1024 {
+		return
+	}
+	cr.o.PreserveFDs += n
+	p := cr.spec.Process
+	p.Env = append(p.Env, "LISTEN_FDS="+fds, "LISTEN_PID=1")
+	if names != "" {
+		p.Env = append(p.Env, "LISTEN_FDNAMES="+names)
+	}
+}
+
+// Release lets go of the container, which runs on.
+func (r *Running) Release() { r.cr.close() }
+
+// End takes the container away after its process has ended.
+func (r *Running) End() error {
+	r.cr.close()
+	return r.cr.c.store.Delete(r.cr.o.ID, true)
+}
+
+// Stop ends the container at once.
+func (r *Running) Stop() { _ = r.Signal(unix.SIGKILL) }

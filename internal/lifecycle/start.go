@@ -1,0 +1,147 @@
+package lifecycle
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"gcr/internal/launch"
+	"gcr/internal/plan"
+	"gcr/internal/spec"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Start lets the process of a created container become the user's command.
+func (s Store) Start(id string) error {
+	c, err := s.openLocked(id)
+	if err != nil {
+		return err
+	}
+	defer c.unlock()
+	switch c.status() {
+	case specs.StateCreated:
+	case specs.StateStopped:
+		return errors.New("cannot start a container that has stopped")
+	case specs.StateCreating:
+		return errors.New("cannot start a container that is being created")
+	default:
+		return errors.New("cannot start an already running container")
+	}
+	config, err := c.config()
+	if err != nil {
+		return err
+	}
+	if config.Process == nil {
+		return c.abort(config, errNoProcess)
+	}
+	conn, err := dial(filepath.Join(c.dir, socketName), unix.SOCK_SEQPACKET)
+	if err != nil {
+		return fmt.Errorf("connect to the waiting container: %w", err)
+	}
+	defer conn.Close()
+	if err := c.startContainerHooks(config); err != nil {
+		return c.abort(config, err)
+	}
+	err = launch.Resume(conn, launch.ResumeOptions{
+		Failure:  func(call int, errno unix.Errno) error { return c.failure(config, call, errno) },
+		OnNotify: func(l *os.File) error { return c.sendListener(config, c.rec.PID, l) },
+	})
+	if err != nil {
+		return c.abort(config, err)
+	}
+	_ = os.Remove(filepath.Join(c.dir, socketName))
+	return c.poststart(config)
+}
+
+// errNoProcess is the error of a start without anything to start.
+var errNoProcess = errors.New("process property must not be empty")
+
+// abort ends a container whose start has failed; it stays there, stopped, to be deleted (runtime.md, "Lifecycle").
+func (c *Container) abort(_ *specs.Spec, err error) error {
+	if pidfd, perr := c.pidfd(); perr == nil {
+		_ = unix.PidfdSendSignal(int(pidfd.Fd()), unix.SIGKILL, nil, 0)
+		waitGone(pidfd)
+		pidfd.Close()
+	}
+	return err
+}
+
+func (c *Container) startContainerHooks(config *specs.Spec) error {
+	if config.Hooks == nil || len(config.Hooks.StartContainer) == 0 {
+		return nil
+	}
+	pidfd, err := c.pidfd()
+	if err != nil {
+		return err
+	}
+	defer pidfd.Close()
+	return c.runInside("startContainer", config.Hooks.StartContainer, c.hookState(specs.StateCreated), config, pidfd)
+}
+
+// poststart runs the hooks that follow the start. When one fails the container is stopped (runtime.md, "Lifecycle",
+// step 10).
+func (c *Container) poststart(config *specs.Spec) error {
+	if config.Hooks == nil {
+		return nil
+	}
+	if err := runHooks("poststart", config.Hooks.Poststart, c.hookState(specs.StateRunning)); err != nil {
+		return c.abort(config, err)
+	}
+	return nil
+}
+
+// config reads the configuration that the container was created with.
+func (c *Container) config() (*specs.Spec, error) {
+	config, _, err := spec.Load(filepath.Join(c.dir, configName))
+	if err != nil {
+		return nil, err
+	}
+	return config, nil
+}
+
+// failure puts into words which call of the container's program failed. The plan is a pure function, so it is made
+// again from what it was made from.
+func (c *Container) failure(config *specs.Spec, call int, errno unix.Errno) error {
+	in := c.rec.Input
+	in.Spec = config
+	p, err := plan.New(in)
+	if err != nil {
+		return fmt.Errorf("start container: call %d of its program: %w", call, errno)
+	}
+	return p.Failure(call, errno)
+}
+
+// sendListener gives the seccomp listener to the agent (config-linux.md, "Seccomp", listenerPath).
+func (c *Container) sendListener(config *specs.Spec, pid int, listener *os.File) error {
+	defer listener.Close()
+	profile := config.Linux.Seccomp
+	if profile.ListenerPath == "" {
+		return errors.New("send seccomp listener (linux.seccomp.listenerPath): it is missing, and the profile has SCMP_ACT_NOTIFY")
+	}
+	msg, err := json.Marshal(specs.ContainerProcessState{
+		Version: specs.Version, Fds: []string{specs.SeccompFdName}, Pid: pid, Metadata: profile.ListenerMetadata, State: c.hookState(specs.StateCreating),
+	})
+	if err != nil {
+		return err
+	}
+	return sendMessage(profile.ListenerPath, msg, listener)
+}
+
+// waitGone waits until the process behind a pidfd has ended; a pidfd is readable then (pidfd_open(2)). It gives up
+// after ten seconds: a process in an uninterruptible sleep takes no signal.
+func waitGone(pidfd *os.File) bool {
+	for range 100 {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd.Fd()), Events: unix.POLLIN}}, 100)
+		if n > 0 {
+			return true
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return false
+		}
+	}
+	return false
+}

@@ -1,0 +1,100 @@
+package lab
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+const gcrVar = "GCR_LAB_GCR"
+
+var built struct {
+	sync.Mutex
+	dir string
+}
+
+// GCR returns the path of the gcr program, built from this tree, where any user can run it. In a VM, which has
+// no compiler, it is the one beside the tests.
+func GCR(t *testing.T) string {
+	t.Helper()
+	if p := os.Getenv(gcrVar); p != "" {
+		return p
+	}
+	built.Lock()
+	defer built.Unlock()
+	if built.dir != "" {
+		return filepath.Join(built.dir, "gcr")
+	}
+	dir, err := os.MkdirTemp("", "gcr-lab-bin-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	built.dir = dir
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(dir, "gcr")
+	if os.Getenv("GCR_VM_PLACE") != "" {
+		if err := copyFile(filepath.Join(Module(t), "gcr"), bin, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return bin
+	}
+	cmd := exec.Command("go", "build", "-o", bin, "gcr")
+	cmd.Dir = Module(t)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build gcr: %v\n%s", err, out)
+	}
+	return bin
+}
+
+func removeBuilt() {
+	if built.dir != "" {
+		os.RemoveAll(built.dir)
+	}
+}
+
+// Module returns the directory of the project: this file's, three levels up, or in a VM the directory above
+// the tests'.
+func Module(t *testing.T) string {
+	t.Helper()
+	if os.Getenv("GCR_VM_PLACE") != "" {
+		dir, err := filepath.Abs("../..")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	_, file, _, ok := runtime.Caller(0)
+	if !ok {
+		t.Fatal("find the project's directory: the runtime does not know")
+	}
+	return filepath.Dir(filepath.Dir(filepath.Dir(file)))
+}
+
+func copyFile(from, to string, mode os.FileMode) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	// While the file is open for writing no other goroutine may fork: the child would hold it open too, and it
+	// could not be executed (ETXTBSY).
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		out.Close()
+		return fmt.Errorf("copy %s: %w", from, err)
+	}
+	return out.Close()
+}

@@ -1,0 +1,229 @@
+// Command probe is what runs inside the containers of the tests. It is static and needs nothing, so a root
+// filesystem that holds it alone is enough.
+//
+//	probe report            print as JSON what the process sees of itself and its surroundings
+//	probe sleep             wait until it is killed, and reap orphans
+//	probe exit N            exit with status N
+//	probe echo TEXT...      print words
+//	probe cat FILE          print a file
+//	probe owner FILE        print user and group id of a file
+//	probe hook FILE NAME    append NAME, the namespaces and standard input to FILE as one line of JSON
+//	probe ignore            ignore SIGTERM and wait
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Report is what a process sees.
+type Report struct {
+	Args       []string
+	Env        []string
+	Cwd        string
+	PID, PPID  int
+	SID        int
+	Status     map[string]string // of /proc/self/status
+	Limits     map[string][2]uint64
+	Umask      int
+	Hostname   string
+	Domainname string
+	Mounts     []Mount
+	Namespaces map[string]string
+	OOMScore   string
+	Cgroup     string
+	Policy     int
+	Nice       int
+	IOPrio     int
+	Persona    int
+	CPUs       []int
+	FDs        []string
+	Dev        []string
+	Sysctl     map[string]string
+	Exe        string
+	Terminal   bool
+	Rows, Cols int
+}
+
+// Mount is one line of /proc/self/mountinfo.
+type Mount struct {
+	Root, Point, Options, Optional, Type, Source, Super string
+}
+
+func main() {
+	cmd := "report"
+	if len(os.Args) > 1 {
+		cmd = os.Args[1]
+	}
+	args := os.Args[min(2, len(os.Args)):]
+	switch cmd {
+	case "report":
+		b, err := json.Marshal(report())
+		check(err)
+		fmt.Println(string(b))
+	case "sleep":
+		wait()
+	case "ignore":
+		signal.Ignore(syscall.SIGTERM)
+		fmt.Println("ready")
+		wait()
+	case "exit":
+		n, err := strconv.Atoi(args[0])
+		check(err)
+		os.Exit(n)
+	case "echo":
+		fmt.Println(strings.Join(args, " "))
+	case "cat":
+		b, err := os.ReadFile(args[0])
+		check(err)
+		os.Stdout.Write(b)
+	case "owner":
+		var st unix.Stat_t
+		check(unix.Stat(args[0], &st))
+		fmt.Printf("%d:%d\n", st.Uid, st.Gid)
+	case "hook":
+		hook(args[0], args[1])
+	default:
+		check(fmt.Errorf("there is no command %q", cmd))
+	}
+}
+
+func check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "probe:", err)
+		os.Exit(99)
+	}
+}
+
+func wait() {
+	ch := make(chan os.Signal, 16)
+	signal.Notify(ch, syscall.SIGCHLD)
+	for range ch {
+		for {
+			var ws syscall.WaitStatus
+			pid, err := syscall.Wait4(-1, &ws, syscall.WNOHANG, nil)
+			if pid <= 0 || err != nil {
+				break
+			}
+		}
+	}
+}
+
+func hook(file, name string) {
+	in, err := io.ReadAll(os.Stdin)
+	check(err)
+	cwd, _ := os.Getwd()
+	line, err := json.Marshal(map[string]any{"hook": name, "state": json.RawMessage(in), "ns": namespaces(), "env": os.Environ(), "cwd": cwd})
+	check(err)
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	check(err)
+	_, err = f.Write(append(line, '\n'))
+	check(err)
+	check(f.Close())
+}
+
+func namespaces() map[string]string {
+	out := map[string]string{}
+	entries, _ := os.ReadDir("/proc/self/ns")
+	for _, e := range entries {
+		out[e.Name()], _ = os.Readlink("/proc/self/ns/" + e.Name())
+	}
+	return out
+}
+
+func report() Report {
+	r := Report{
+		Args: os.Args, Env: os.Environ(), PID: os.Getpid(), PPID: os.Getppid(), Namespaces: namespaces(),
+		Status: map[string]string{}, Limits: map[string][2]uint64{}, Sysctl: map[string]string{},
+	}
+	r.Cwd, _ = unix.Getwd()
+	r.SID, _ = unix.Getsid(0)
+	for _, l := range strings.Split(text("/proc/self/status"), "\n") {
+		if k, v, ok := strings.Cut(l, ":"); ok {
+			r.Status[k] = strings.Join(strings.Fields(v), " ")
+		}
+	}
+	r.Umask = unix.Umask(0)
+	for n := range 16 {
+		var l unix.Rlimit
+		if unix.Prlimit(0, n, nil, &l) == nil {
+			r.Limits[strconv.Itoa(n)] = [2]uint64{l.Cur, l.Max}
+		}
+	}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		r.Hostname, r.Domainname = unix.ByteSliceToString(u.Nodename[:]), unix.ByteSliceToString(u.Domainname[:])
+	}
+	for _, l := range strings.Split(strings.TrimSpace(text("/proc/self/mountinfo")), "\n") {
+		left, right, ok := strings.Cut(l, " - ")
+		f, g := strings.Fields(left), strings.Fields(right)
+		if ok && len(f) >= 6 && len(g) >= 3 {
+			var optional []string
+			for _, o := range f[6:] {
+				name, _, _ := strings.Cut(o, ":")
+				optional = append(optional, name)
+			}
+			r.Mounts = append(r.Mounts, Mount{f[3], f[4], f[5], strings.Join(optional, ","), g[0], g[1], g[2]})
+		}
+	}
+	r.OOMScore = strings.TrimSpace(text("/proc/self/oom_score_adj"))
+	r.Cgroup = text("/proc/self/cgroup")
+	policy, _, _ := unix.Syscall(unix.SYS_SCHED_GETSCHEDULER, 0, 0, 0)
+	r.Policy = int(policy)
+	nice, _, _ := unix.Syscall(unix.SYS_GETPRIORITY, unix.PRIO_PROCESS, 0, 0)
+	r.Nice = 20 - int(nice)
+	io, _, _ := unix.Syscall(unix.SYS_IOPRIO_GET, 1, 0, 0)
+	r.IOPrio = int(io)
+	persona, _, _ := unix.Syscall(unix.SYS_PERSONALITY, 0xffffffff, 0, 0)
+	r.Persona = int(persona)
+	var set unix.CPUSet
+	if unix.SchedGetaffinity(0, &set) == nil {
+		for n := range 1024 {
+			if set.IsSet(n) {
+				r.CPUs = append(r.CPUs, n)
+			}
+		}
+	}
+	// The descriptors that were there before this process opened any: what Go opens is close-on-exec, which nothing
+	// that came through execve can be.
+	for n := range 64 {
+		if flags, err := unix.FcntlInt(uintptr(n), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			r.FDs = append(r.FDs, fmt.Sprintf("%d", n))
+		}
+	}
+	names, _ := filepath.Glob("/dev/*")
+	for _, name := range names {
+		var st unix.Stat_t
+		if unix.Lstat(name, &st) != nil {
+			continue
+		}
+		link, _ := os.Readlink(name)
+		r.Dev = append(r.Dev, fmt.Sprintf("%s %o %d:%d %d:%d %s", name, st.Mode, unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev)), st.Uid, st.Gid, link))
+	}
+	sort.Strings(r.Dev)
+	for _, key := range []string{"net/ipv4/ip_forward", "kernel/msgmax", "kernel/shmmax", "kernel/hostname"} {
+		if v := text("/proc/sys/" + key); v != "" {
+			r.Sysctl[key] = strings.TrimSpace(v)
+		}
+	}
+	r.Exe, _ = os.Readlink("/proc/self/exe")
+	if ws, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ); err == nil {
+		r.Terminal, r.Rows, r.Cols = true, int(ws.Row), int(ws.Col)
+	}
+	return r
+}
+
+func text(path string) string {
+	b, _ := os.ReadFile(path)
+	return string(b)
+}
