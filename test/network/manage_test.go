@@ -331,7 +331,7 @@ func TestExplain(t *testing.T) {
 // TestScriptOfExplain runs what --explain=shell prints: the learner's container reaches the world as gcr's does.
 func TestScriptOfExplain(t *testing.T) {
 	background(t, in("server", agent, "serve", "99"))
-	script := output(t, "run", "--explain=shell", "-p", "8085:80", "--network", "gcr0", "--security-opt", "seccomp=unconfined", "host", "bash", "-c", "exec 3<>/dev/tcp/"+server4+"/99; cat <&3")
+	script := output(t, "run", "--explain=shell", "-p", "8085:80", "--network", "gcr0", "--security-opt", "seccomp=unconfined", "host", "bash", "-c", "exec 3<>/dev/tcp/"+server4+"/99; echo >&3; read -r a <&3; echo $a")
 	c := exec.Command("bash")
 	c.Stdin = strings.NewReader(script)
 	out, err := c.CombinedOutput()

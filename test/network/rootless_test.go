@@ -15,6 +15,7 @@ func user(t *testing.T) []string {
 	t.Helper()
 	const dir = "/run/user/1000"
 	must(os.MkdirAll(dir, 0o700))
+	must(os.Chmod("/run/user", 0o755))
 	must(os.Chown(dir, 1000, 1000))
 	must(os.Chmod(work, 0o755))
 	if st, err := os.Stat("/dev/net/tun"); err != nil {
@@ -27,6 +28,16 @@ func user(t *testing.T) []string {
 		must(unix.Mount(tun, "/dev/net/tun", "", unix.MS_BIND, ""))
 	}
 	return []string{"--reuid", "1000", "--regid", "1000", "--clear-groups", "env", "XDG_RUNTIME_DIR=" + dir, "HOME=/"}
+}
+
+// userRoot is a root filesystem that belongs to the user, who may not make mount points in somebody else's.
+func userRoot(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(work, "userroot")
+	if _, err := os.Stat(dir); err != nil {
+		must(sh("cp -a " + rootfs + " " + dir + " && chown -R 1000:1000 " + dir))
+	}
+	return dir
 }
 
 func needs(t *testing.T, program, pkg string) {
@@ -62,7 +73,7 @@ func helpers(program string) int {
 func TestPasta(t *testing.T) {
 	needs(t, "pasta", "passt")
 	before := helpers("pasta")
-	p := background(t, asUser(t, "-p", "8090:8000", "-p", "8090:8000/udp", rootfs, "/agent", "serve", "8000"))
+	p := background(t, asUser(t, "-p", "8090:8000", "-p", "8090:8000/udp", userRoot(t), "/agent", "serve", "8000"))
 	for _, c := range []struct{ from, network, to, want string }{
 		{"client", "tcp", join(hostIn4, "8090"), client4},
 		{"client", "tcp", join(hostIn6, "8090"), client6},
@@ -75,7 +86,7 @@ func TestPasta(t *testing.T) {
 	}
 	background(t, in("server", agent, "serve", "99"))
 	for to, want := range map[string]string{join(server4, "99"): hostOut4, join(server6, "99"): hostOut6} {
-		out, err := asUser(t, rootfs, "/agent", "dial", "tcp", to).CombinedOutput()
+		out, err := asUser(t, userRoot(t), "/agent", "dial", "tcp", to).CombinedOutput()
 		if err != nil || !strings.Contains(string(out), want) {
 			t.Errorf("out to %s: %s", to, out)
 		}
@@ -83,7 +94,7 @@ func TestPasta(t *testing.T) {
 	// setpriv has become gcr by exec, so this kills gcr itself.
 	p.kill()
 	eventually(t, "pasta to be ended by the next gcr", func() bool {
-		_ = asUser(t, rootfs, "/agent", "lookup", "localhost").Run()
+		_ = asUser(t, userRoot(t), "/agent", "lookup", "localhost").Run()
 		return helpers("pasta") <= before
 	})
 }
@@ -92,7 +103,7 @@ func TestPasta(t *testing.T) {
 func TestSlirp(t *testing.T) {
 	needs(t, "slirp4netns", "slirp4netns")
 	before := helpers("slirp4netns")
-	p := background(t, asUser(t, "--network", "slirp4netns", "-p", "8091:8000", rootfs, "/agent", "serve", "8000"))
+	p := background(t, asUser(t, "--network", "slirp4netns", "-p", "8091:8000", userRoot(t), "/agent", "serve", "8000"))
 	if got, err := ask("client", "tcp", join(hostIn4, "8091")); err != nil || got != client4 {
 		t.Errorf("seen as %s", got)
 	}
@@ -112,13 +123,13 @@ func TestUserMistakes(t *testing.T) {
 		{"", []string{"-p", "80:80"}, []string{"ports below 1024 are for root", "net.ipv4.ip_unprivileged_port_start=80"}},
 		{"", []string{"--network", "web"}, []string{"ordinary user may not make interfaces"}},
 		{"", []string{"-p", "8080:80/sctp"}, []string{"TCP and UDP only"}},
-		{"PATH=" + empty, []string{"-p", "8080:80"}, []string{"pasta, which is not installed", "package passt"}},
+		{"PATH=" + empty, []string{"-p", "8080:80"}, []string{"pasta is not installed", "package passt"}},
 		{"PATH=" + empty, []string{"--network", "pasta"}, []string{"not installed", "passt"}},
 	} {
-		cmd := asUser(t, append(c.args, rootfs, "/agent", "lookup", "localhost")...)
+		cmd := asUser(t, append(c.args, userRoot(t), "/agent", "lookup", "localhost")...)
 		if c.env != "" {
 			args := append(user(t), c.env, gcr, "run", "--quiet")
-			cmd = exec.Command("setpriv", append(append(args, c.args...), rootfs, "/agent", "lookup", "localhost")...)
+			cmd = exec.Command("setpriv", append(append(args, c.args...), userRoot(t), "/agent", "lookup", "localhost")...)
 		}
 		out, err := cmd.CombinedOutput()
 		if err == nil {
@@ -134,8 +145,8 @@ func TestUserMistakes(t *testing.T) {
 		}
 	}
 	// Without either program and without ports the container runs, alone, and a line says why.
-	args := append(user(t), "PATH="+empty, gcr, "run", "--quiet", rootfs, "/agent", "lookup", "localhost")
-	if out, err := exec.Command("setpriv", args...).CombinedOutput(); err != nil || strings.Count(string(out), "install pasta") != 1 {
+	args := append(user(t), "PATH="+empty, gcr, "run", "--verbose", userRoot(t), "/agent", "lookup", "localhost")
+	if out, err := exec.Command("setpriv", args...).CombinedOutput(); err != nil || strings.Count(string(out), "no network but loopback") != 1 {
 		t.Errorf("%v: %s", err, out)
 	}
 }
@@ -149,7 +160,7 @@ func TestPastaDies(t *testing.T) {
 	for d := dir; d != "/tmp" && d != "/"; d = filepath.Dir(d) {
 		must(os.Chmod(d, 0o755))
 	}
-	args := append(user(t), "PATH="+dir+":/usr/bin:/bin", gcr, "run", "--quiet", rootfs, "/agent", "lookup", "localhost")
+	args := append(user(t), "PATH="+dir+":/usr/bin:/bin", gcr, "run", "--quiet", userRoot(t), "/agent", "lookup", "localhost")
 	out, err := exec.Command("setpriv", args...).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "connect the container with pasta: no way out") {
 		t.Errorf("%v: %s", err, out)
