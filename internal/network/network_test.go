@@ -256,3 +256,29 @@ func TestWordsOfTheTable(t *testing.T) {
 		t.Errorf("%v: %s\n%s", err, out, text)
 	}
 }
+
+// TestFirstContainersAgree has several first containers choose the default network at once.
+func TestFirstContainersAgree(t *testing.T) {
+	s := &Store{Config: t.TempDir(), Run: t.TempDir()}
+	var wg sync.WaitGroup
+	plans := make([]*Plan, 8)
+	for i := range plans {
+		wg.Go(func() {
+			p, err := s.NewPlan(Caller{}, &Request{})
+			if err == nil {
+				err = p.settle()
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			plans[i] = p
+		})
+	}
+	wg.Wait()
+	for _, p := range plans {
+		if p == nil || p.Defs[0].String() != plans[0].Defs[0].String() {
+			t.Fatalf("%v and %v", p, plans[0])
+		}
+	}
+}

@@ -36,7 +36,12 @@ func TestNames(t *testing.T) {
 	output(t, "network", "create", "names")
 	defer output(t, "network", "rm", "names")
 	a := start(t, "--network", "names", "--name", "asker", rootfs, "/agent", "wait")
-	pid := strings.TrimSpace(read(t, "/run/gcr/asker/pid"))
+	var pid string
+	eventually(t, "the process id to be written", func() bool {
+		b, err := os.ReadFile("/run/gcr/asker/pid")
+		pid = strings.TrimSpace(string(b))
+		return err == nil && pid != ""
+	})
 	look := func(name string) (string, error) {
 		out, err := exec.Command("nsenter", "-t", pid, "-n", "-m", "--root", "/agent", "lookup", name).CombinedOutput()
 		return strings.TrimSpace(string(out)), err
@@ -66,15 +71,6 @@ func TestNames(t *testing.T) {
 	if out, err := exec.Command(gcr, "run", "--quiet", rootfs, "/agent", "lookup", "stranger").CombinedOutput(); err == nil {
 		t.Errorf("a container of gcr0 is found by name: %s", out)
 	}
-}
-
-func read(t *testing.T, path string) string {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
 }
 
 // TestBetweenNetworks has several networks, an isolated and an internal one.
