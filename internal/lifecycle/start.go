@@ -96,6 +96,9 @@ func (c *Container) poststart(config *specs.Spec) error {
 
 // config reads the configuration that the container was created with.
 func (c *Container) config() (*specs.Spec, error) {
+	if c.spec != nil {
+		return c.spec, nil
+	}
 	config, _, err := spec.Load(filepath.Join(c.dir, configName))
 	if err != nil {
 		return nil, err

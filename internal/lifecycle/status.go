@@ -181,5 +181,9 @@ func (c *Container) group() (*cgroup.Group, error) {
 	if c.rec.Cgroup == nil {
 		return nil, cgroup.ErrNoGroup
 	}
+	if g := c.cgroup; g != nil {
+		c.cgroup = nil // the caller closes it
+		return g, nil
+	}
 	return cgroup.Load(*c.rec.Cgroup)
 }
