@@ -80,6 +80,12 @@ func (b *bench) measureAll() error {
 	b.held()
 	b.calls()
 	b.sizes()
+	if b.only == "" || b.wants("timeline") {
+		var err error
+		if b.steps, err = b.timeline(); err != nil {
+			b.skip("timeline", err)
+		}
+	}
 	return nil
 }
 
