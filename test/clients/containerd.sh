@@ -2,7 +2,7 @@
 # shellcheck disable=SC1091,SC2016,SC2154 # lib.sh defines the variables; the containers expand the words
 # containerd's shim drives gcrun, through ctr.
 . "$(dirname "$0")/lib.sh"
-command -v containerd >/dev/null && command -v ctr >/dev/null || skip "needs containerd and ctr"
+{ command -v containerd && command -v ctr; } >/dev/null || skip "needs containerd and ctr"
 
 cat >"$work/config.toml" <<EOF
 version = 2

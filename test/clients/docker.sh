@@ -3,7 +3,7 @@
 # dockerd drives gcrun, with the daemon.json that is shipped in contrib/. It runs in a network namespace of its own,
 # where it may make its bridge.
 . "$(dirname "$0")/lib.sh"
-command -v dockerd >/dev/null && command -v docker >/dev/null || skip "needs dockerd and docker"
+{ command -v dockerd && command -v docker; } >/dev/null || skip "needs dockerd and docker"
 
 sed "s|/usr/local/bin/gcrun|$work/gcrun|" "$here/../../contrib/daemon.json" >"$work/daemon.json"
 unshare -n dockerd --config-file "$work/daemon.json" --data-root "$work/data" --exec-root "$work/exec" --pidfile "$work/pid" \
