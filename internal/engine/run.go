@@ -107,7 +107,10 @@ func (r *run) prepare() error {
 	if r.cfg, err = Build(r.o, host, root); err != nil {
 		return err
 	}
-	r.facts = plan.Host{UID: int(host.UID), GID: int(host.GID), Keyring: true, SysAdmin: !host.rootless()}
+	r.facts = plan.Host{
+		UID: int(host.UID), GID: int(host.GID), UserNamespace: host.inUserNamespace(), NoSetgroups: setgroupsDenied(),
+		Keyring: true, SysAdmin: !host.rootless(),
+	}
 	r.facts.Capabilities, r.facts.LastCap = hostfacts.BoundingSet()
 	if err := r.seccomp(); err != nil {
 		return err
@@ -185,7 +188,7 @@ func (r *run) root() (plan.Root, error) {
 	case RootImage:
 		return plan.Root{Lower: r.lower, LowerDir: r.lowerDir}, nil
 	case RootHost:
-		return hostTree(r.host.rootless())
+		return hostTree(r.host.rootless() || r.host.inUserNamespace())
 	}
 	return plan.Root{}, nil
 }

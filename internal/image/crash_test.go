@@ -16,6 +16,7 @@ import (
 
 	"gcr/internal/image"
 	"gcr/internal/image/registry"
+	"gcr/internal/image/rootfs"
 	"gcr/internal/image/settings"
 )
 
@@ -78,6 +79,8 @@ func pullInChild() int {
 		_, err = s.Prune(ctx, true)
 	} else if ref, ok := strings.CutPrefix(what, "export:"); ok {
 		err = s.ExportFile(ctx, os.Getenv("GCR_TEST_OUT"), ref, v1.Platform{})
+	} else if ref, ok := strings.CutPrefix(what, "rootfs:"); ok {
+		_, err = rootfs.Make(ctx, ref, os.Getenv("GCR_TEST_OUT"), rootfs.Options{Client: s.Client(), Force: true})
 	} else {
 		_, err = s.Pull(ctx, what, image.PullOptions{})
 	}

@@ -48,7 +48,7 @@ func (s *Store) export(ctx context.Context, w io.Writer, ref string, want v1.Pla
 			err = e
 		}
 	}()
-	if err := os.Mkdir(tmp+"/fs", 0o700); err != nil {
+	if err := freshRoot(tmp); err != nil {
 		return err
 	}
 	dir, err := os.Open(tmp + "/fs")

@@ -144,7 +144,7 @@ func (s *Store) unpackLayer(ctx context.Context, r io.Reader, diffID digest.Dige
 			_ = s.remove(context.WithoutCancel(ctx), rel)
 		}
 	}()
-	if err := os.MkdirAll(s.path(rel, "fs"), 0o700); err != nil {
+	if err := freshRoot(s.path(rel)); err != nil {
 		return err
 	}
 	dir, err := os.Open(s.path(rel, "fs"))
@@ -176,6 +176,15 @@ func (s *Store) unpackLayer(ctx context.Context, r io.Reader, diffID digest.Dige
 		return fmt.Errorf("%w: want %s, got %s", ErrDiffID, diffID, got)
 	}
 	return nil
+}
+
+// freshRoot makes the directory "fs" in a directory of its own. A root that the layer does not mention must let every
+// user of the container in.
+func freshRoot(dir string) error {
+	if err := os.MkdirAll(filepath.Join(dir, "fs"), 0o700); err != nil {
+		return err
+	}
+	return os.Chmod(filepath.Join(dir, "fs"), 0o755)
 }
 
 func (s *Store) limits() unpack.Limits {

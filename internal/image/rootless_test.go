@@ -238,3 +238,41 @@ func TestRootlessWithOneID(t *testing.T) {
 		t.Errorf("left: %v", es)
 	}
 }
+
+// img2rootfs as an ordinary user, twice over the same directory, with a root that its owner may not write to.
+func TestRootlessRootfs(t *testing.T) {
+	srv := newServer(t, false)
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	_ = w.WriteHeader(&tar.Header{Name: "./", Typeflag: tar.TypeDir, Mode: 0o555})
+	_ = w.WriteHeader(&tar.Header{Name: "gone", Typeflag: tar.TypeReg})
+	_ = w.Close()
+	srv.push(t, "x:v1", img(t, gz, b.Bytes(), owned()))
+	for _, c := range []struct {
+		subids  bool
+		f, shut string
+	}{
+		{true, "200999:301999 0600", "200032:300043 0500"},
+		{false, fmt.Sprintf("%d:%d 0600", testUser, testUser), fmt.Sprintf("%d:%d 0500", testUser, testUser)},
+	} {
+		dir := userDir(t)
+		out := filepath.Join(dir, "rootfs", "x")
+		for range 2 {
+			if text, err := asUser(t, c.subids, dir, "GCR_TEST_PULL=rootfs:"+srv.host+"/x:v1", "GCR_TEST_STORE="+filepath.Join(dir, "store"), "GCR_TEST_OUT="+out); err != nil {
+				t.Fatalf("%v %s", err, text)
+			}
+		}
+		for p, want := range map[string]string{"shut/f": c.f, "shut": c.shut, ".": fmt.Sprintf("%d:%d 0555", testUser, testUser)} {
+			if got := owner(t, filepath.Join(out, p)); got != want {
+				t.Errorf("%s is %s, want %s", p, got, want)
+			}
+		}
+		if _, err := os.Lstat(filepath.Join(out, "gone")); !os.IsNotExist(err) {
+			t.Error("the whiteout was not carried out")
+		}
+		es, _ := os.ReadDir(filepath.Dir(out))
+		if len(es) != 2 || es[0].Name() != "x" || es[1].Name() != "x.json" {
+			t.Errorf("there is %v", es)
+		}
+	}
+}

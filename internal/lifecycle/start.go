@@ -26,6 +26,8 @@ func (s Store) Start(id string) error {
 	case specs.StateCreated:
 	case specs.StateStopped:
 		return errors.New("cannot start a container that has stopped")
+	case Paused:
+		return errors.New("cannot start a paused container; resume it first")
 	case specs.StateCreating:
 		return errors.New("cannot start a container that is being created")
 	default:

@@ -205,12 +205,26 @@ func (w *work) show(tmp int) error {
 	}
 	err := unix.Renameat2(tmp, "fs", int(w.dir.Fd()), w.name, unix.RENAME_NOREPLACE)
 	if err == unix.EEXIST && w.o.Force {
+		if os.Geteuid() != 0 {
+			// The old directory moves, too. It may be somebody else's; then the exchange says so.
+			w.openUp()
+		}
 		err = unix.Renameat2(tmp, "fs", int(w.dir.Fd()), w.name, unix.RENAME_EXCHANGE)
 	}
 	if err == unix.EEXIST {
 		return errors.New("it was made by someone else in the meantime; -force replaces it")
 	}
 	return err
+}
+
+// openUp gives the owner of the directory to be replaced write permission on it, never through a symlink.
+func (w *work) openUp() {
+	fd, err := unix.Openat(int(w.dir.Fd()), w.name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	_ = unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), 0o700)
 }
 
 func (w *work) writeConfig(raw []byte) error {
@@ -268,7 +282,13 @@ func openFresh(dir *os.File, name string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return os.NewFile(uintptr(fd), name), nil
+	f := os.NewFile(uintptr(fd), name)
+	// Whatever the umask: a root that the image does not mention must let every user of the container in.
+	if err := f.Chmod(0o755); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // layers unpacks one layer after the other, while the next ones are already being downloaded.

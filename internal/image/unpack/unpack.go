@@ -85,7 +85,7 @@ const (
 	maxPath      = 4096      // PATH_MAX, limits.h
 	maxXattrSize = 64 << 10  // XATTR_SIZE_MAX, xattr(7)
 	maxXattrs    = 256       // for one entry
-	smallFile    = 256 << 10 // files up to this size are written by the workers
+	smallFile    = 128 << 10 // files up to this size are written by the workers
 )
 
 // Stats is what a layer held.
@@ -117,8 +117,9 @@ type Tree struct {
 
 type ids struct{ uid, gid int }
 
-// New prepares to unpack into the directory that dir has open. It should be empty and on the way to be renamed: until
-// Close, its mode is 0700. The caller keeps dir.
+// New prepares to unpack into the directory that dir has open. It should be on the way to be renamed: until Close,
+// its mode is 0700. Where the archive has no entry for its root, mode and times are then what they were. The caller
+// keeps dir.
 func New(dir *os.File, o Options) (*Tree, error) {
 	if o.Limits.Bytes == 0 {
 		o.Limits.Bytes = DefaultBytes
@@ -147,7 +148,8 @@ func New(dir *os.File, o Options) (*Tree, error) {
 		unix.Close(root)
 		return nil, err
 	}
-	t.pending[""] = dirAttr{mode: 0o755}
+	// What the archive does not say about its root is as the caller, or the layer before, has made it.
+	t.pending[""] = dirAttr{mode: uint32(st.Mode & 0o7777), atime: st.Atim, mtime: st.Mtim, found: true}
 	t.dirs.init(root, &st)
 	t.startWorkers()
 	return t, nil

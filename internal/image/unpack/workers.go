@@ -83,7 +83,7 @@ func (t *Tree) drain() error {
 func (t *Tree) startWorkers() {
 	t.wait = &inflight{keys: map[jobKey]struct{}{}}
 	t.wait.idle.L = &t.wait.mu
-	t.jobs = make(chan job, 16*t.opt.Workers)
+	t.jobs = make(chan job, 8*t.opt.Workers)
 	var wg sync.WaitGroup
 	for range t.opt.Workers {
 		wg.Go(func() {
