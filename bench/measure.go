@@ -178,7 +178,6 @@ func (b *bench) batch(c *contender, n, each int) (usage, error) {
 	type job struct {
 		s     *spawner
 		timed []func() (usage, error)
-		after []func()
 	}
 	jobs := make([]job, n)
 	for i := range jobs {
