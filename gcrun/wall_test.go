@@ -18,6 +18,8 @@ var outside = []string{
 	"github.com/cilium/ebpf/internal/sys",
 	"github.com/cilium/ebpf/internal/testutils/testmain",
 	"github.com/cilium/ebpf/internal/unix",
+	"github.com/coreos/go-systemd/v22/dbus",
+	"github.com/godbus/dbus/v5",
 	"github.com/opencontainers/runtime-spec/specs-go",
 	"github.com/opencontainers/runtime-spec/specs-go/features",
 	"golang.org/x/sys/unix",
@@ -26,7 +28,7 @@ var outside = []string{
 
 // inside are the packages of GCR that it may link.
 var inside = []string{
-	"gcr/gcrun", "gcr/internal/account", "gcr/internal/cgroup", "gcr/internal/clone", "gcr/internal/hostfacts", "gcr/internal/launch", "gcr/internal/lifecycle",
+	"gcr/gcrun", "gcr/internal/account", "gcr/internal/cgroup", "gcr/internal/cgroup/systemd", "gcr/internal/clone", "gcr/internal/hostfacts", "gcr/internal/launch", "gcr/internal/lifecycle",
 	"gcr/internal/plan", "gcr/internal/procfs", "gcr/internal/program", "gcr/internal/rootfile", "gcr/internal/seccomp", "gcr/internal/spec",
 }
 

@@ -154,6 +154,9 @@ func (c *Container) destroy() error {
 	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, cgroup.ErrNoGroup):
 		return err
 	}
+	if err := c.stopUnit(); err != nil {
+		return err
+	}
 	c.removeResctrl()
 	if _, err := os.Stat(filepath.Join(c.dir, configName)); err == nil {
 		if config, err := c.config(); err == nil {
