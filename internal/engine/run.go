@@ -112,6 +112,9 @@ func (r *run) prepare() error {
 		Keyring: true, SysAdmin: !host.rootless(),
 	}
 	r.facts.Capabilities, r.facts.LastCap = hostfacts.BoundingSet()
+	if len(r.cfg.Landlock) > 0 {
+		r.facts.Landlock = hostfacts.LandlockABI()
+	}
 	if err := r.seccomp(); err != nil {
 		return err
 	}
@@ -124,6 +127,9 @@ func (r *run) prepare() error {
 		Spec: r.cfg.Place(r.path), StateDir: r.path, Host: r.facts, DieWithParent: true, Init: r.cfg.Init,
 		CreateCwd: r.cfg.Root.Kind == RootImage,
 		Announce:  r.verbose(), Narrate: r.o.Trace, Stops: r.o.Step,
+	}
+	for _, l := range r.cfg.Landlock {
+		in.Landlock = append(in.Landlock, plan.LandlockRule(l))
 	}
 	for _, f := range r.cfg.Files {
 		in.Files = append(in.Files, plan.File{Name: f.Name, Content: string(f.Content)})
