@@ -137,9 +137,6 @@ func Read(fd int, b *byte) Call {
 	return Call{unix.SYS_READ, [6]uintptr{uintptr(fd), uintptr(unsafe.Pointer(b)), 1}}
 }
 
-// Close is close(2).
-func Close(fd int) Call { return Call{unix.SYS_CLOSE, [6]uintptr{uintptr(fd)}} }
-
 // Setresuid is setresuid(2) with one id thrice.
 func Setresuid(id int) Call {
 	return Call{unix.SYS_SETRESUID, [6]uintptr{uintptr(id), uintptr(id), uintptr(id)}}

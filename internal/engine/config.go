@@ -22,8 +22,10 @@ type Config struct {
 	// Files have to be written to the container's state directory before it starts.
 	Files []File
 
+	// Landlock, unless empty, lists all files that the command may reach.
+	Landlock []LandlockRule `json:",omitempty"`
 	// Shifted: the container's ids stand for others on the host, and the root filesystem is shown through the same map.
-	Shifted bool
+	Shifted bool `json:",omitempty"`
 	// MapTool: newuidmap and newgidmap have to write the id maps.
 	MapTool bool
 	// DenySetgroups: "deny" has to be written to /proc/PID/setgroups before gid_map.

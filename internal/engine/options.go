@@ -72,6 +72,7 @@ type Options struct {
 	CapAdd      []string
 	CapDrop     []string
 	SecurityOpt []string
+	Landlock    []string // ro:DIR,rw:DIR
 	Privileged  bool
 	Sysctls     []string // KEY=VALUE
 	Devices     []string // SRC[:DST[:rwm]]
@@ -247,6 +248,7 @@ func (o *Options) Register(fs *pflag.FlagSet) {
 
 	list(&o.CapAdd, "cap-add", "", "CAP", "add a capability, or ALL")
 	list(&o.CapDrop, "cap-drop", "", "CAP", "drop a capability, or ALL")
+	list(&o.Landlock, "landlock", "", "ro:DIR,rw:DIR,…", "let the command reach these files only; implies no-new-privileges")
 	list(&o.SecurityOpt, "security-opt", "", "OPTION", "no-new-privileges[=BOOL], seccomp=FILE|unconfined, apparmor=PROFILE, label=…, systempaths=unconfined")
 	fs.BoolVar(&o.Privileged, "privileged", false, "all capabilities and devices, nothing masked")
 	list(&o.Sysctls, "sysctl", "", "KEY=VALUE", "set a kernel parameter of the container's namespaces")

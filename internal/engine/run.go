@@ -115,6 +115,9 @@ func (r *run) prepare() error {
 		Keyring: true, SysAdmin: !host.rootless(),
 	}
 	r.facts.Capabilities, r.facts.LastCap = hostfacts.BoundingSet()
+	if len(r.cfg.Landlock) > 0 {
+		r.facts.Landlock = hostfacts.LandlockABI()
+	}
 	if err := r.seccomp(); err != nil {
 		return err
 	}
@@ -130,6 +133,9 @@ func (r *run) prepare() error {
 	}
 	if err := r.planNetwork(&in); err != nil {
 		return err
+	}
+	for _, l := range r.cfg.Landlock {
+		in.Landlock = append(in.Landlock, plan.LandlockRule(l))
 	}
 	for _, f := range r.cfg.Files {
 		in.Files = append(in.Files, plan.File{Name: f.Name, Content: string(f.Content)})

@@ -128,6 +128,16 @@ var goldenConfigs = []struct {
 		in.Root = Root{Lower: []string{"/srv/rootfs"}}
 		return in
 	}},
+	{"root-mapped", func() Input {
+		in := base()
+		in.Host.SysAdmin = true
+		in.Spec.Linux.Namespaces = append(in.Spec.Linux.Namespaces, namespaces("user")...)
+		in.Spec.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 524288, Size: 65536}}
+		in.Spec.Linux.GIDMappings = in.Spec.Linux.UIDMappings
+		in.Spec.Mounts = append(in.Spec.Mounts, specs.Mount{Destination: "/src", Type: "bind", Source: "/home/me/src", Options: []string{"rbind", "idmap"}})
+		in.Root.IDMap = true
+		return in
+	}},
 	{"root-host", variant(func(in *Input) {
 		in.Root = Root{Host: HostDirs([]string{"bin", "dev", "etc", "home", "lost+found", "proc", "root", "run", "sys", "tmp", "usr"}, []string{"/", "/home/me"}, false), Links: map[string]string{"lib": "usr/lib", "lib64": "usr/lib64"}}
 	})},

@@ -51,6 +51,8 @@ type Input struct {
 	Resctrl bool
 	// DieWithParent kills the first process when the thread that started it ends (PR_SET_PDEATHSIG).
 	DieWithParent bool
+	// Landlock, unless empty, lists all files that the user's command may reach.
+	Landlock []LandlockRule
 	// Init puts a small init process before the user's command: it passes signals on and reaps orphans.
 	Init bool
 	// CreateCwd makes a working directory that does not exist instead of refusing it.
@@ -68,6 +70,8 @@ type File struct {
 // Host holds the facts about the host that a plan depends on.
 type Host struct {
 	UID, GID int
+	// Landlock is the version of the kernel's Landlock interface, 0 without one.
+	Landlock int
 	// UserNamespace says that the caller is in a user namespace already, where root is not the host's: it may not
 	// make device nodes, for instance.
 	UserNamespace bool
@@ -258,6 +262,7 @@ var order = []func(*builder) error{
 	(*builder).ready,
 	(*builder).handOver,
 	(*builder).noNewPrivs,
+	(*builder).landlock,
 	(*builder).seccomp,
 	(*builder).finalCapabilities,
 	(*builder).exec,
