@@ -37,12 +37,12 @@ func TestMain(m *testing.M) {
 func shapes(t *testing.T) map[string]func() *Options {
 	dir := lab.Busybox(t)
 	out := map[string]func() *Options{
-		"directory": func() *Options { return &Options{Network: "none", Rootfs: dir, Command: []string{"true"}} },
-		"ephemeral": func() *Options { return &Options{Network: "none", Rootfs: dir, Ephemeral: true, Command: []string{"true"}} },
-		"host":      func() *Options { return &Options{Network: "none", Rootfs: HostRootfs, Command: []string{"true"}} },
+		"directory": func() *Options { return &Options{Networks: []string{"none"}, Rootfs: dir, Command: []string{"true"}} },
+		"ephemeral": func() *Options { return &Options{Networks: []string{"none"}, Rootfs: dir, Ephemeral: true, Command: []string{"true"}} },
+		"host":      func() *Options { return &Options{Networks: []string{"none"}, Rootfs: HostRootfs, Command: []string{"true"}} },
 		"much": func() *Options {
 			return &Options{
-				Network: "none", Rootfs: dir, Command: []string{"true"}, Init: true, ReadOnly: true, TTY: On, Verbose: true, Trace: true,
+				Networks: []string{"none"}, Rootfs: dir, Command: []string{"true"}, Init: true, ReadOnly: true, TTY: On, Verbose: true, Trace: true,
 				Volumes: []string{"/etc/passwd:/new/file:ro", dir + ":/new/dir"}, Tmpfs: []string{"/scratch"},
 				Ulimits: []string{"core=0"}, Sysctls: []string{"net.core.somaxconn=100"}, Devices: []string{"/dev/fuse"},
 				OOMScore: Optional{"500", true}, Workdir: "/home", Umask: "077",
@@ -222,7 +222,7 @@ func victim(spec string) int {
 	if err != nil {
 		panic(err)
 	}
-	o := &Options{Network: "none", Rootfs: f[0], Command: []string{"sleep", "1000"}, Trace: f[1] == "step"}
+	o := &Options{Networks: []string{"none"}, Rootfs: f[0], Command: []string{"sleep", "1000"}, Trace: f[1] == "step"}
 	die := func() { _ = unix.Kill(os.Getpid(), unix.SIGKILL); time.Sleep(time.Hour) }
 	status, err, _ := runWith(o, func(r *run, l *launch.Options) {
 		switch f[1] {
@@ -272,7 +272,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 		for name, rootfs := range map[string]string{"directory": dir, "host": HostRootfs} {
 			t.Run(name, func(t *testing.T) {
 				silently(t)
-				o := &Options{Network: "none", Rootfs: rootfs, Command: []string{"true"}}
+				o := &Options{Networks: []string{"none"}, Rootfs: rootfs, Command: []string{"true"}}
 				status, err, p := runWith(o, func(*run, *launch.Options) {})
 				if err != nil || status != 0 {
 					t.Fatalf("status %d, %v", status, err)
