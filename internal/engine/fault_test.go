@@ -71,15 +71,15 @@ func silently(t *testing.T) {
 	})
 }
 
-func runWith(o *Options, adjust func(*run, *launch.Options)) (int, error, *plan.Plan) {
+func runWith(o *Options, adjust func(*run, *launch.Options)) (int, *plan.Plan, error) {
 	r := &run{o: o, begin: monotonic()}
 	r.adjust = func(l *launch.Options) { adjust(r, l) }
 	defer r.close()
 	if err := r.prepare(); err != nil {
-		return StatusGCR, err, nil
+		return StatusGCR, nil, err
 	}
 	status, err := r.start()
-	return status, err, r.plan
+	return status, r.plan, err
 }
 
 func stateDir(t *testing.T) string {
@@ -104,7 +104,7 @@ func TestEveryCallFails(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				// The first run opens what gcr keeps open, and makes what a root filesystem lacks.
-				status, err, p := runWith(options(), func(*run, *launch.Options) {})
+				status, p, err := runWith(options(), func(*run, *launch.Options) {})
 				if err != nil || status != 0 {
 					t.Fatalf("without a fault: status %d, %v", status, err)
 				}
@@ -123,7 +123,7 @@ func TestEveryCallFails(t *testing.T) {
 					}
 					tried++
 					call := ""
-					status, err, p := runWith(options(), func(r *run, l *launch.Options) {
+					status, p, err := runWith(options(), func(r *run, l *launch.Options) {
 						c := r.plan.Program.Calls()[i]
 						call = c.String()
 						l.Compile = []program.Option{program.FailCall(i, unix.EIO)}
@@ -223,7 +223,7 @@ func victim(spec string) int {
 	}
 	o := &Options{Rootfs: f[0], Command: []string{"sleep", "1000"}, Trace: f[1] == "step"}
 	die := func() { _ = unix.Kill(os.Getpid(), unix.SIGKILL); time.Sleep(time.Hour) }
-	status, err, _ := runWith(o, func(r *run, l *launch.Options) {
+	status, _, err := runWith(o, func(r *run, l *launch.Options) {
 		switch f[1] {
 		case "host":
 			l.OnHost = func(i int, _ plan.HostStep) error {
@@ -269,7 +269,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				silently(t)
 				o := &Options{Rootfs: rootfs, Command: []string{"true"}}
-				status, err, p := runWith(o, func(*run, *launch.Options) {})
+				status, p, err := runWith(o, func(*run, *launch.Options) {})
 				if err != nil || status != 0 {
 					t.Fatalf("status %d, %v", status, err)
 				}
@@ -282,7 +282,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 					if status := lab.ExitStatus(t, err); status != 128+9 {
 						t.Fatalf("killed at %s %d: status %d: %s", where, n, status, out)
 					}
-					if status, err, _ := runWith(o, func(*run, *launch.Options) {}); status != 0 || err != nil {
+					if status, _, err := runWith(o, func(*run, *launch.Options) {}); status != 0 || err != nil {
 						t.Errorf("after a kill at %s %d the next run ends with %d, %v", where, n, status, err)
 					}
 					scene.Unchanged(t)
