@@ -6,6 +6,9 @@
 //	gcr run --step ubuntu bash           the same, one step at a time
 //
 // This file holds flags and wiring; package engine does the work.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
 package main
 
 import (

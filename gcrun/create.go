@@ -109,11 +109,10 @@ func runRun(g *globals, c *command, args []string) error {
 	if g.explain.value != "" {
 		return g.explainCreate(o, false)
 	}
-	var forward func(*launch.Process)
+	var forward *launch.Forwarder
 	if !o.Detached {
-		var stop func()
-		forward, stop = launch.ForwardSignals()
-		defer stop()
+		forward = launch.ForwardSignals()
+		o.Meanwhile = forward.Rest
 	}
 	r, err := g.store().Run(o)
 	if err != nil {
@@ -140,7 +139,7 @@ func runRun(g *globals, c *command, args []string) error {
 }
 
 // attend copies the terminal, passes signals on and waits for the end.
-func attend(p *launch.Process, master *os.File, forward func(*launch.Process)) (int, error) {
+func attend(p *launch.Process, master *os.File, forward *launch.Forwarder) (int, error) {
 	var t *launch.Terminal
 	if master != nil {
 		var err error
@@ -148,7 +147,7 @@ func attend(p *launch.Process, master *os.File, forward func(*launch.Process)) (
 			return 0, fmt.Errorf("connect the container's terminal: %w", err)
 		}
 	}
-	forward(p)
+	forward.To(p)
 	status, err := p.Wait()
 	if t != nil {
 		if terr := t.Close(); err == nil && terr != nil {

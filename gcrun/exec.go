@@ -62,11 +62,10 @@ func runExec(g *globals, c *command, args []string) error {
 		}
 		return g.print(p)
 	}
-	var forward func(*launch.Process)
+	var forward *launch.Forwarder
 	if !o.Detached {
-		var stop func()
-		forward, stop = launch.ForwardSignals()
-		defer stop()
+		forward = launch.ForwardSignals()
+		o.Meanwhile = forward.Rest
 	}
 	x, err := g.store().Exec(o)
 	if err != nil {

@@ -2,6 +2,9 @@
 // containerd, Podman, Buildah, CRI-O and anything else that speaks to runc or crun.
 //
 // It prints nothing but what was asked for: engines read its output and its errors. See docs/gcrun.md.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
 package main
 
 import (

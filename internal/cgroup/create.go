@@ -69,14 +69,23 @@ func remove(made []madeDir) {
 
 // makeDir makes one directory with all above it and returns it open.
 func (p Plan) makeDir(d Dir, made *[]madeDir) (*os.File, error) {
-	at, err := openDir(unix.AT_FDCWD, d.Mount, unix.O_PATH)
+	names := components(d.Path)
+	first := max(0, len(names)-1)
+	// Most groups are made below one that is there.
+	at, err := openDir(unix.AT_FDCWD, path.Join(append([]string{d.Mount}, names[:first]...)...), unix.O_PATH)
+	if errors.Is(err, unix.ENOENT) && first > 0 {
+		first = 0
+		at, err = openDir(unix.AT_FDCWD, d.Mount, unix.O_PATH)
+	}
 	if err != nil {
 		return nil, &Error{Op: "open", Object: d.Mount, Cause: err}
 	}
-	names := components(d.Path)
-	for i, name := range names {
+	fresh := false
+	for i := first; i < len(names); i++ {
+		name := names[i]
 		err := unix.Mkdirat(int(at.Fd()), name, 0o755)
 		last := i == len(names)-1
+		fresh = err == nil
 		below := path.Join(append([]string{d.Mount}, names[:i+1]...)...)
 		if err == nil {
 			*made = append(*made, madeDir{at, name})
@@ -104,7 +113,7 @@ func (p Plan) makeDir(d Dir, made *[]madeDir) (*os.File, error) {
 	case p.Version == 2:
 		prepareErr = enable(d, at)
 	case d.Cpuset:
-		prepareErr = inheritCpuset(d, at)
+		prepareErr = inheritCpuset(d, at, fresh)
 	}
 	if prepareErr != nil {
 		at.Close()

@@ -73,12 +73,17 @@ func (d groupDir) current() bool {
 		opened.Ino == named.Ino && opened.Dev == named.Dev
 }
 
-// removeTree removes the groups below, then the group.
+// removeTree removes the group, and before it the groups below if there are any: a group that has some, or
+// processes, is busy.
 func removeTree(d groupDir) error {
-	if err := removeChildren(d.dir); err != nil {
-		return err
+	err := unix.Rmdir(d.path)
+	if errors.Is(err, unix.EBUSY) {
+		if err := removeChildren(d.dir); err != nil {
+			return err
+		}
+		err = unix.Rmdir(d.path)
 	}
-	if err := unix.Rmdir(d.path); err != nil && !gone(err) {
+	if err != nil && !gone(err) {
 		return err
 	}
 	return nil

@@ -4,10 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"os"
 	"path"
 	"slices"
 	"strings"
+
+	"gcr/internal/hostfile"
 
 	"golang.org/x/sys/unix"
 )
@@ -65,12 +66,16 @@ func (h Host) find(controller string) (Mount, bool) {
 
 // Detect reads /proc/self/mountinfo and /proc/self/cgroup (cgroups(7), proc(5)) and looks where the
 // caller may create groups. The error says what to mount when there is no cgroup file system at all.
-func Detect() (Host, error) {
-	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
+func Detect() (Host, error) { return DetectFor("") }
+
+// DetectFor is Detect for a group with the given linux.cgroupsPath. Where it is absolute, nobody asks where relative
+// paths lead, and Mount.Parent stays empty.
+func DetectFor(cgroupsPath string) (Host, error) {
+	mountinfo, err := hostfile.Read("/proc/self/mountinfo", 64<<20)
 	if err != nil {
 		return Host{}, &Error{Op: "read", Object: "/proc/self/mountinfo", Cause: err, Hint: "is /proc mounted?"}
 	}
-	membership, err := os.ReadFile("/proc/self/cgroup")
+	membership, err := hostfile.Read("/proc/self/cgroup", 1<<20)
 	if err != nil {
 		return Host{}, &Error{Op: "read", Object: "/proc/self/cgroup", Cause: err, Hint: "is the kernel built with CONFIG_CGROUPS?"}
 	}
@@ -84,12 +89,14 @@ func Detect() (Host, error) {
 		m := &h.Mounts[i]
 		if m.Unified {
 			// The file is there at the root of every v2 mount (cgroup-v2.rst, "Core Interface Files").
-			list, _ := os.ReadFile(m.Point + "/cgroup.controllers")
+			list, _ := hostfile.Read(m.Point+"/cgroup.controllers", 1<<16)
 			if h.Version == 2 {
 				m.Controllers = strings.Fields(string(list))
 			}
 		}
-		m.Parent = writableParent(*m)
+		if !path.IsAbs(cgroupsPath) || h.Version == 2 && h.User != 0 {
+			m.Parent = writableParent(*m)
+		}
 		if h.Version == 2 && h.User != 0 && m.Parent != "" {
 			m.Controllers = delegatedControllers(*m)
 		}
@@ -99,7 +106,7 @@ func Detect() (Host, error) {
 
 // inUserNamespace reads the id map: only the initial user namespace maps all ids to themselves.
 func inUserNamespace() bool {
-	m, err := os.ReadFile("/proc/self/uid_map")
+	m, err := hostfile.Read("/proc/self/uid_map", 1<<16)
 	return err == nil && !slices.Equal(strings.Fields(string(m)), []string{"0", "0", "4294967295"})
 }
 
@@ -119,7 +126,7 @@ func writableParent(m Mount) string {
 			if unix.Access(dir+"/cgroup.type", unix.F_OK) != nil {
 				return p
 			}
-			if procs, err := os.ReadFile(dir + "/cgroup.procs"); err == nil && len(procs) == 0 {
+			if procs, err := hostfile.Read(dir+"/cgroup.procs", 64<<20); err == nil && len(procs) == 0 {
 				return p
 			}
 			// A cgroup namespace whose root holds processes: groups can be made there, controllers
@@ -144,7 +151,7 @@ func delegatedControllers(m Mount) []string {
 			break
 		}
 	}
-	list, _ := os.ReadFile(path.Join(m.Point, top, "cgroup.controllers"))
+	list, _ := hostfile.Read(path.Join(m.Point, top, "cgroup.controllers"), 1<<16)
 	return strings.Fields(string(list))
 }
 

@@ -5,13 +5,27 @@ import (
 	"path"
 	"strings"
 
+	"gcr/internal/hostfile"
+
 	"golang.org/x/sys/unix"
 )
 
 // inheritCpuset copies cpuset.cpus and cpuset.mems from the nearest ancestor that has them down to the new
 // group: v1 makes cpusets empty, and no process can join an empty one (cpusets(7)).
-func inheritCpuset(d Dir, leaf *os.File) error {
+//
+// Where the group is fresh, the group above has values as a rule, and they are copied without a further look: what
+// cgroup.clone_children may have put there is the same.
+func inheritCpuset(d Dir, leaf *os.File, fresh bool) error {
 	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+		if fresh {
+			above, err := hostfile.Read(path.Join(path.Dir(d.Dir()), file), 1<<16)
+			if value := strings.TrimSpace(string(above)); err == nil && value != "" {
+				if err := writeFile(leaf, file, value); err != nil {
+					return &Error{Op: "write " + quote(value) + " to", Object: path.Join(d.Dir(), file), Cause: err}
+				}
+				continue
+			}
+		}
 		value, err := readFile(leaf, file)
 		if err != nil {
 			return &Error{Op: "read", Object: path.Join(d.Dir(), file), Cause: err}

@@ -1,9 +1,6 @@
 package cgroup
 
 import (
-	"fmt"
-
-	"github.com/cilium/ebpf/asm"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -29,70 +26,66 @@ func (c *compiler) devicesV2(devices []specs.LinuxDeviceCgroup) error {
 	return nil
 }
 
-// Instructions generates the program. It gets a struct bpf_cgroup_dev_ctx {u32 access_type, major, minor}
+// program generates the program. It gets a struct bpf_cgroup_dev_ctx {u32 access_type, major, minor}
 // (linux/bpf.h), where access_type is access<<16 | type, and returns 1 to allow and 0 to deny.
 //
 // Rules are tried from the last to the first. R3 holds the ways that are still undecided: an allow rule
 // clears its bits and allows when none is left, a deny rule denies when it has one of them. So "allow c 1:3 r"
 // and "allow c 1:3 w" together allow opening for both. What no rule decides is denied.
-func (f *DeviceFilter) Instructions() asm.Instructions {
+func (f *DeviceFilter) program() []byte {
 	const (
-		kind, access, major, minor = asm.R2, asm.R3, asm.R4, asm.R5
-		typeBlock, typeChar        = 1, 2 // BPF_DEVCG_DEV_BLOCK, BPF_DEVCG_DEV_CHAR
+		answer, ctx, kind, access, major, minor = 0, 1, 2, 3, 4, 5 // registers
+
+		typeBlock, typeChar = 1, 2 // BPF_DEVCG_DEV_BLOCK, BPF_DEVCG_DEV_CHAR
 	)
-	prog := asm.Instructions{
-		asm.LoadMem(kind, asm.R1, 0, asm.Word),
-		asm.Mov.Reg32(access, kind),
-		asm.RSh.Imm32(access, 16),
-		asm.And.Imm32(kind, 0xffff),
-		asm.LoadMem(major, asm.R1, 4, asm.Word),
-		asm.LoadMem(minor, asm.R1, 8, asm.Word),
-	}
-	result := func(allow bool) asm.Instructions {
+	var b bpfCode
+	b.add(bpfLoadW, kind, ctx, 0, 0)
+	b.add(bpfMovReg, access, kind, 0, 0)
+	b.add(bpfShr, access, 0, 0, 16)
+	b.add(bpfAnd, kind, 0, 0, 0xffff)
+	b.add(bpfLoadW, major, ctx, 4, 0)
+	b.add(bpfLoadW, minor, ctx, 8, 0)
+	result := func(allow bool) {
 		v := int32(0)
 		if allow {
 			v = 1
 		}
-		return asm.Instructions{asm.Mov.Imm32(asm.R0, v), asm.Return()}
+		b.add(bpfMov, answer, 0, 0, v)
+		b.add(bpfExit, 0, 0, 0, 0)
 	}
-	label := ""
 	for i := len(f.Rules) - 1; i >= 0; i-- {
 		r := f.Rules[i]
-		next := fmt.Sprintf("before-%d", i)
-		var rule asm.Instructions
+		b.here()
+		begin := b.len()
 		switch r.Type {
 		case 'c':
-			rule = append(rule, asm.JNE.Imm(kind, typeChar, next))
+			b.jump(bpfJne, kind, typeChar)
 		case 'b':
-			rule = append(rule, asm.JNE.Imm(kind, typeBlock, next))
+			b.jump(bpfJne, kind, typeBlock)
 		}
 		if r.Major != wildcard {
-			rule = append(rule, asm.JNE.Imm(major, int32(r.Major), next))
+			b.jump(bpfJne, major, int32(r.Major))
 		}
 		if r.Minor != wildcard {
-			rule = append(rule, asm.JNE.Imm(minor, int32(r.Minor), next))
+			b.jump(bpfJne, minor, int32(r.Minor))
 		}
-		certain := len(rule) == 0 && r.Access == allAccess
+		certain := b.len() == begin && r.Access == allAccess
 		switch {
 		case r.Access == allAccess:
 		case r.Allow:
-			rule = append(rule, asm.And.Imm32(access, int32(allAccess&^r.Access)), asm.JNE.Imm(access, 0, next))
+			b.add(bpfAnd, access, 0, 0, int32(allAccess&^r.Access))
+			b.jump(bpfJne, access, 0)
 		default:
-			rule = append(rule, asm.Mov.Reg32(asm.R1, access), asm.And.Imm32(asm.R1, int32(r.Access)), asm.JEq.Imm(asm.R1, 0, next))
+			b.add(bpfMovReg, ctx, access, 0, 0)
+			b.add(bpfAnd, ctx, 0, 0, int32(r.Access))
+			b.jump(bpfJeq, ctx, 0)
 		}
-		rule = append(rule, result(r.Allow)...)
-		if label != "" {
-			rule[0] = rule[0].WithSymbol(label)
-		}
-		prog = append(prog, rule...)
+		result(r.Allow)
 		if certain {
-			return prog // the verifier refuses instructions that cannot be reached
+			return b.code // the verifier refuses instructions that cannot be reached
 		}
-		label = next
 	}
-	end := result(false)
-	if label != "" {
-		end[0] = end[0].WithSymbol(label)
-	}
-	return append(prog, end...)
+	b.here()
+	result(false)
+	return b.code
 }

@@ -2,7 +2,6 @@ package cgroup
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -62,12 +61,7 @@ func (f *DeviceFilter) attach(group *os.File) error {
 
 // load gives the program to the verifier and returns its descriptor.
 func (f *DeviceFilter) load() (int, error) {
-	var code bytes.Buffer
-	insns := f.Instructions()
-	// GCR emits code for amd64 and arm64 only, both little-endian.
-	if err := insns.Marshal(&code, binary.LittleEndian); err != nil {
-		return -1, err
-	}
+	code := f.program()
 	license := []byte("Apache-2.0\x00")
 	// union bpf_attr for BPF_PROG_LOAD, linux/bpf.h.
 	attr := struct {
@@ -79,8 +73,8 @@ func (f *DeviceFilter) load() (int, error) {
 		name                       [16]byte
 		ifindex, expectedAttachFor uint32
 	}{
-		kind: unix.BPF_PROG_TYPE_CGROUP_DEVICE, count: uint32(code.Len() / 8),
-		insns: unsafe.Pointer(unsafe.SliceData(code.Bytes())), license: unsafe.Pointer(unsafe.SliceData(license)),
+		kind: unix.BPF_PROG_TYPE_CGROUP_DEVICE, count: uint32(len(code) / 8),
+		insns: unsafe.Pointer(unsafe.SliceData(code)), license: unsafe.Pointer(unsafe.SliceData(license)),
 		expectedAttachFor: unix.BPF_CGROUP_DEVICE,
 	}
 	copy(attr.name[:], filterName)

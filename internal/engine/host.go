@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"slices"
+
 	"gcr/internal/account"
 	"gcr/internal/hostfacts"
 	"gcr/internal/rootfile"
@@ -68,6 +70,18 @@ func (h *Host) inUserNamespace() bool {
 	}
 	uids, _ := h.OwnIDs()
 	return len(uids) != 1 || uids[0].Count != 1<<32-1
+}
+
+// hasGID tells whether a group id exists where gcr runs. For an ordinary user it does: his maps lead to the first
+// user namespace by way of newgidmap, or leave the id out.
+func (h *Host) hasGID(id uint32) bool {
+	if h.UID != 0 {
+		return true
+	}
+	_, gids := h.OwnIDs()
+	return slices.ContainsFunc(gids, func(r account.Range) bool {
+		return id >= r.Start && uint64(id) < uint64(r.Start)+uint64(r.Count)
+	})
 }
 
 // can tells whether gcr itself has a capability.

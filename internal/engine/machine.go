@@ -96,6 +96,13 @@ func unescapeMount(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
+// setgroupsDenied reports whether setgroups(2) is denied where gcr runs, as it is for root in the user namespace of
+// an ordinary user (user_namespaces(7), "The /proc/pid/setgroups file").
+func setgroupsDenied() bool {
+	data, err := procfs.Read(fmt.Sprintf("%d/setgroups", os.Getpid()))
+	return err == nil && strings.TrimSpace(string(data)) == "deny"
+}
+
 // hierarchyDir is the directory under which a v1 hierarchy is commonly mounted: "systemd" for name=systemd.
 func hierarchyDir(key string) string { return strings.TrimPrefix(key, "name=") }
 

@@ -43,7 +43,7 @@ func (b *builder) defaultMounts() ([]specs.Mount, error) {
 		out = append(out, specs.Mount{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}})
 	}
 	pts := []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}
-	if b.ids.hasGID(ttyGroup) {
+	if b.ids.hasGID(ttyGroup) && b.h.hasGID(ttyGroup) {
 		pts = append(pts, "gid="+strconv.Itoa(ttyGroup))
 	}
 	out = append(out,

@@ -107,7 +107,10 @@ func (r *run) prepare() error {
 	if r.cfg, err = Build(r.o, host, root); err != nil {
 		return err
 	}
-	r.facts = plan.Host{UID: int(host.UID), GID: int(host.GID), Keyring: true, SysAdmin: !host.rootless()}
+	r.facts = plan.Host{
+		UID: int(host.UID), GID: int(host.GID), UserNamespace: host.inUserNamespace(), NoSetgroups: setgroupsDenied(),
+		Keyring: true, SysAdmin: !host.rootless(),
+	}
 	r.facts.Capabilities, r.facts.LastCap = hostfacts.BoundingSet()
 	if err := r.seccomp(); err != nil {
 		return err
@@ -185,7 +188,7 @@ func (r *run) root() (plan.Root, error) {
 	case RootImage:
 		return plan.Root{Lower: r.lower, LowerDir: r.lowerDir}, nil
 	case RootHost:
-		return hostTree(r.host.rootless())
+		return hostTree(r.host.rootless() || r.host.inUserNamespace())
 	}
 	return plan.Root{}, nil
 }
@@ -298,13 +301,13 @@ func (r *run) start() (int, error) {
 	if r.adjust != nil {
 		r.adjust(&opts)
 	}
-	forward, stop := func(*launch.Process) {}, func() {}
+	var forward *launch.Forwarder
 	if !r.o.Step {
-		forward, stop = launch.ForwardSignals()
+		forward = launch.ForwardSignals()
+		opts.Meanwhile = forward.Rest
 	}
 	p, err := launch.Start(r.plan, opts)
 	if err != nil {
-		stop()
 		if master != nil {
 			master.Close()
 		}
@@ -316,9 +319,9 @@ func (r *run) start() (int, error) {
 	}
 	watch.done()
 	if r.o.Step {
-		forward, stop = launch.ForwardSignals()
+		forward = launch.ForwardSignals()
+		forward.Rest()
 	}
-	defer stop()
 	defer p.Close()
 	var t *launch.Terminal
 	if master != nil {
@@ -328,7 +331,7 @@ func (r *run) start() (int, error) {
 			return StatusGCR, fmt.Errorf("connect the container's terminal: %w", err)
 		}
 	}
-	forward(p)
+	forward.To(p)
 	status, err := p.Wait()
 	if t != nil {
 		if terr := t.Close(); err == nil && terr != nil {

@@ -50,6 +50,8 @@ type Options struct {
 	Listener *os.File
 	// Resctrl is the "tasks" file of the resctrl group to enter.
 	Resctrl *os.File
+	// Meanwhile is called once the first process is at work, for what need not be done before.
+	Meanwhile func()
 	// OnHooks is called when the program waits for the hooks that come before the change of the root, with the
 	// process id of the container.
 	OnHooks func(pid int, pidfd *os.File) error
@@ -173,6 +175,9 @@ func (s *starter) do(h plan.HostStep) error {
 	case plan.LetGo:
 		return s.letGo()
 	case plan.AwaitReady:
+		if s.o.Meanwhile != nil {
+			s.o.Meanwhile()
+		}
 		return s.listen()
 	}
 	return fmt.Errorf("run plan: there is no action %d", h.Action)

@@ -8,38 +8,55 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ForwardSignals hands signals that reach the caller on to the process, from now until stop is called. Signals
-// that come before the process is there wait for it: call it with the process once it has started.
-//
-// Those that the caller needs itself stay with it: SIGCHLD, SIGURG (the Go runtime's), SIGPIPE, SIGWINCH (the
-// terminal's) and the three that stop a job.
-func ForwardSignals() (to func(*Process), stop func()) {
-	ch := make(chan os.Signal, 64)
+// Forwarder hands signals that reach the caller on to a container's process. Signals that come before the process
+// is there wait for it, and those that come after its end are lost, so that they do not disturb the cleaning up. It
+// lasts as long as the program: giving signals back one by one costs as much as catching them.
+type Forwarder struct {
+	ch chan os.Signal
+}
+
+// urgent are the signals that end jobs and sessions: they must not find the caller unprepared.
+var urgent = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM}
+
+// ForwardSignals begins to catch the signals that end jobs and sessions. [Forwarder.Rest] adds the others, for each
+// of which the Go runtime switches between two threads: two thirds of a millisecond for all, which are to spare
+// while the container sets itself up ([Options.Meanwhile]).
+func ForwardSignals() *Forwarder {
+	f := &Forwarder{make(chan os.Signal, 64)}
+	for _, s := range urgent {
+		if s == unix.SIGHUP && signal.Ignored(s) {
+			continue // started by nohup(1)
+		}
+		signal.Notify(f.ch, s)
+	}
+	return f
+}
+
+// Rest begins to catch the other signals. Those that the caller needs itself stay with it: SIGCHLD, SIGURG (the Go
+// runtime's), SIGPIPE, SIGWINCH (the terminal's) and the three that stop a job.
+func (f *Forwarder) Rest() {
 	var list []os.Signal
 	for n := syscall.Signal(1); n < 32; n++ {
 		switch n {
+		case unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM:
+			continue
 		case unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE, unix.SIGWINCH, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGKILL, unix.SIGSTOP,
 			// Mistakes of the program itself, which the runtime turns into panics.
 			unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGABRT, unix.SIGTRAP, unix.SIGSYS, unix.SIGPROF:
 			continue
 		}
-		if n == unix.SIGHUP && signal.Ignored(n) {
-			continue // started by nohup(1)
-		}
 		list = append(list, n)
 	}
-	signal.Notify(ch, list...)
-	to = func(p *Process) {
-		go func() {
-			for s := range ch {
-				if sig, ok := s.(syscall.Signal); ok {
-					_ = p.Signal(sig)
-				}
+	signal.Notify(f.ch, list...)
+}
+
+// To names the process, and begins to hand on.
+func (f *Forwarder) To(p *Process) {
+	go func() {
+		for s := range f.ch {
+			if sig, ok := s.(syscall.Signal); ok {
+				_ = p.Signal(sig)
 			}
-		}()
-	}
-	return to, func() {
-		signal.Stop(ch)
-		close(ch)
-	}
+		}
+	}()
 }

@@ -39,6 +39,8 @@ type CreateOptions struct {
 	Environ []string
 	// Detached says that nobody waits for the container here.
 	Detached bool
+	// Meanwhile is called while the container sets itself up.
+	Meanwhile func()
 }
 
 // creation is one call of Create or Run on its way.
@@ -272,6 +274,7 @@ func (cr *creation) run(listen bool) error {
 	}
 	cr.process, err = launch.Start(cr.plan, launch.Options{
 		Stdio: stdio, Host: in.Host, Listener: cr.listener, Resctrl: resctrl,
+		Meanwhile:  cr.o.Meanwhile,
 		MakeCgroup: cr.makeCgroup, OnHooks: cr.hooks, OnReady: cr.ready, OnConsole: cr.console, OnNotify: cr.notify,
 	})
 	return err
@@ -322,18 +325,18 @@ func (s Store) ExplainCreate(o CreateOptions, wait bool) (*plan.Plan, error) {
 // planCgroup compiles the container's cgroup. Where the caller has no full rights over cgroups the group is made at
 // once, for only then is it known in which hierarchies there is one.
 func (cr *creation) planCgroup(host plan.Host) (plan.Cgroup, error) {
-	ch, err := cgroup.Detect()
+	path := ""
+	var resources *specs.LinuxResources
+	if l := cr.spec.Linux; l != nil {
+		path, resources = l.CgroupsPath, l.Resources
+	}
+	ch, err := cgroup.DetectFor(path)
 	if err != nil {
 		return plan.Cgroup{}, err
 	}
 	cr.cgroups = ch
 	if cr.o.NoCgroup {
 		return planCgroup(ch, nil), nil
-	}
-	path := ""
-	var resources *specs.LinuxResources
-	if l := cr.spec.Linux; l != nil {
-		path, resources = l.CgroupsPath, l.Resources
 	}
 	opts := cgroup.Options{ID: cr.o.ID, Owner: cgroupOwner(cr.spec)}
 	if cr.cplan, err = cgroup.Compile(ch, path, resources, opts); err != nil {

@@ -29,6 +29,8 @@ type ExecOptions struct {
 	Detached      bool
 	IgnorePaused  bool
 	NoNewKeyring  bool
+	// Meanwhile is called while the process finds its way into the container.
+	Meanwhile func()
 	// SubCgroup is a group below the container's to run in; empty for the container's own.
 	SubCgroup string
 }
@@ -82,6 +84,7 @@ func (s Store) Exec(o ExecOptions) (*Executed, error) {
 		}
 		return nil
 	}
+	opts.Meanwhile = o.Meanwhile
 	opts.OnNotify = func(pid int, l *os.File) error { return x.c.sendListener(x.spec, pid, l) }
 	if out.Process, err = launch.Start(pl, opts); err != nil {
 		if out.Master != nil {

@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"gcr/internal/cgroup"
+	"gcr/internal/hostfile"
+	"gcr/internal/jsonlean"
 	"gcr/internal/plan"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +32,9 @@ const (
 	lockName   = "lock"
 	socketName = "start.sock"
 )
+
+// maxRecord bounds a record, in bytes.
+const maxRecord = 16 << 20
 
 // Store is a directory of containers.
 type Store struct {
@@ -93,7 +97,7 @@ func (s Store) open(id string) (*Container, error) {
 		return nil, err
 	}
 	c := &Container{store: s, dir: filepath.Join(s.Root, id), rec: record{ID: id}}
-	data, err := os.ReadFile(filepath.Join(c.dir, recordName))
+	data, err := hostfile.Read(filepath.Join(c.dir, recordName), maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(c.dir); err != nil {
 			return nil, ErrNotExist
@@ -103,7 +107,8 @@ func (s Store) open(id string) (*Container, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read state of container %s: %w", id, err)
 	}
-	if err := json.Unmarshal(data, &c.rec); err != nil {
+	c.rec = record{}
+	if err := jsonlean.Unmarshal(data, &c.rec); err != nil {
 		return nil, fmt.Errorf("read state of container %s: %w", id, err)
 	}
 	return c, nil
@@ -209,7 +214,7 @@ func (s Store) secure() error {
 
 // save writes the record whole.
 func (c *Container) save() error {
-	data, err := json.Marshal(&c.rec)
+	data, err := jsonlean.Marshal(&c.rec)
 	if err != nil {
 		return err
 	}
@@ -219,10 +224,10 @@ func (c *Container) save() error {
 // writeWhole replaces a file by rename, so that readers see the old or the new one and nothing between.
 func writeWhole(path string, data []byte) error {
 	tmp := path + ".new"
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+	if err := hostfile.Write(tmp, data, 0o600); err != nil {
+		return err
 	}
-	if err := os.Rename(tmp, path); err != nil {
+	if err := unix.Rename(tmp, path); err != nil {
 		os.Remove(tmp)
 		return fmt.Errorf("write %s: %w", path, err)
 	}

@@ -65,15 +65,15 @@ type File struct {
 // Host holds the facts about the host that a plan depends on.
 type Host struct {
 	UID, GID int
+	// UserNamespace says that the caller is in a user namespace already, where root is not the host's: it may not
+	// make device nodes, for instance.
+	UserNamespace bool
 	// Capabilities is the bounding set of the caller; bit n stands for capability n.
 	Capabilities uint64
 	// LastCap is the highest capability that the kernel knows (/proc/sys/kernel/cap_last_cap).
 	LastCap int
 	// Keyring says whether the kernel has session keyrings (keyctl(2)).
 	Keyring bool
-	// UserNamespace says that the caller is in a user namespace of its own: it may be root there, but it cannot
-	// make device nodes.
-	UserNamespace bool
 	// NoSetgroups says that setgroups(2) is forbidden in the caller's user namespace (/proc/self/setgroups).
 	NoSetgroups bool
 	// SysAdmin says that the caller has CAP_SYS_ADMIN: it enters namespaces itself before it starts the process.

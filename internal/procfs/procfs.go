@@ -11,10 +11,11 @@ package procfs
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"sync"
+
+	"gcr/internal/hostfile"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,18 +60,26 @@ func Open(pid int, name string, flags int) (*os.File, error) {
 
 // OpenPath opens a file below /proc.
 func OpenPath(name string, flags int) (*os.File, error) {
-	dir, err := root()
+	fd, err := openPath(name, flags)
 	if err != nil {
 		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "/proc/"+name), nil
+}
+
+func openPath(name string, flags int) (int, error) {
+	dir, err := root()
+	if err != nil {
+		return -1, err
 	}
 	fd, err := unix.Openat2(dir, name, &unix.OpenHow{
 		Flags:   uint64(flags) | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_SYMLINKS,
 	})
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: "/proc/" + name, Err: err}
+		return -1, &os.PathError{Op: "open", Path: "/proc/" + name, Err: err}
 	}
-	return os.NewFile(uintptr(fd), "/proc/"+name), nil
+	return fd, nil
 }
 
 // OpenNamespace opens a namespace of a process: name is a file of /proc/PID/ns such as "net". These files are
@@ -104,21 +113,33 @@ func Inode(pid int, name string) (dev, ino uint64, err error) {
 
 // Write writes data to a file of /proc/PID in a single write(2), as such files want it.
 func Write(pid int, name, data string) error {
-	f, err := Open(pid, name, unix.O_WRONLY)
+	path := strconv.Itoa(pid) + "/" + name
+	fd, err := openPath(path, unix.O_WRONLY)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	_, err = f.WriteString(data)
-	return err
+	defer unix.Close(fd)
+	for {
+		_, err = unix.Write(fd, []byte(data))
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, unix.EINTR):
+			return &os.PathError{Op: "write", Path: "/proc/" + path, Err: err}
+		}
+	}
 }
 
-// Read reads a file of /proc whole; at most 1 MiB of it.
+// Read reads a file of /proc whole; one of more than 64 MiB is an error.
 func Read(name string) ([]byte, error) {
-	f, err := OpenPath(name, unix.O_RDONLY)
+	fd, err := openPath(name, unix.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, 1<<20))
+	defer unix.Close(fd)
+	data, err := hostfile.ReadFD(fd, 64<<20)
+	if err != nil {
+		return nil, &os.PathError{Op: "read", Path: "/proc/" + name, Err: err}
+	}
+	return data, nil
 }

@@ -38,6 +38,7 @@ type Option func(*compileOptions)
 
 type compileOptions struct {
 	fail map[int]unix.Errno
+	args [6]operand // room for those of one call
 }
 
 // FailCall makes the call with the given index fail with errno instead of being made: for tests that need to
@@ -95,17 +96,17 @@ func (p *Program) operand(a Arg) operand {
 
 // Compile emits the program as a static ELF executable for the architecture.
 func (p *Program) Compile(arch Arch, opts ...Option) ([]byte, error) {
-	o := compileOptions{fail: map[int]unix.Errno{}}
+	o := &compileOptions{fail: map[int]unix.Errno{}}
 	for _, opt := range opts {
-		opt(&o)
+		opt(o)
 	}
 	var e encoder
 	var machine uint16
 	switch arch {
 	case AMD64:
-		e, machine = new(amd64), 62 // EM_X86_64, elf(5)
+		e, machine = &amd64{fixups: p.newFixups()}, 62 // EM_X86_64, elf(5)
 	case ARM64:
-		e, machine = new(arm64), 183 // EM_AARCH64
+		e, machine = &arm64{fixups: p.newFixups()}, 183 // EM_AARCH64
 	default:
 		return nil, fmt.Errorf("compile program: no code generator for %s (amd64 and arm64 have one)", arch)
 	}
@@ -129,23 +130,23 @@ func (p *Program) Compile(arch Arch, opts ...Option) ([]byte, error) {
 	for _, in := range p.instrs {
 		switch in.op {
 		case opCall:
-			p.emitCall(e, arch, in.call, o.fail, targets, failed)
+			p.emitCall(e, arch, in.call, o, targets, failed)
 		case opLabel:
 			e.place(targets[in.label])
 		case opJump:
 			e.jump(targets[in.label])
 		case opIf:
-			e.branchIf(in.slot, in.number, in.negate, targets[in.label])
+			e.branchIf(int(in.slot), in.number, in.negate, targets[in.label])
 		case opIfSame:
-			e.branchSame(in.slot, int(in.src.value), targets[in.label])
+			e.branchSame(int(in.slot), int(in.src.value), targets[in.label])
 		case opStore:
-			e.store(p.operand(in.src), rwBase+uint64(in.buf.off+in.off), in.size)
+			e.store(p.operand(*in.src), rwBase+uint64(in.off), int(in.size))
 		case opLoad:
-			e.load(in.slot, rwBase+uint64(in.buf.off+in.off))
+			e.load(int(in.slot), rwBase+uint64(in.off))
 		case opSet:
-			e.set(in.slot, p.operand(in.src))
+			e.set(int(in.slot), p.operand(*in.src))
 		case opAdd:
-			e.add(in.slot, in.number)
+			e.add(int(in.slot), in.number)
 		}
 	}
 	// A program that runs off its end has become nothing else: that ends the process.
@@ -172,13 +173,19 @@ func (p *Program) Compile(arch Arch, opts ...Option) ([]byte, error) {
 	return p.link(machine, text, slots+uint64(p.slots)*8-rwBase), nil
 }
 
-func (p *Program) emitCall(e encoder, arch Arch, c *Call, fail map[int]unix.Errno, targets []int, failed int) {
-	if errno, ok := fail[c.Index]; ok {
+// newFixups makes room for the code of the program: about 50 bytes and two places to jump to for each call.
+func (p *Program) newFixups() fixups {
+	n := len(p.calls) + 16
+	return fixups{code: make([]byte, 0, 56*n), targets: make([]int, 0, 2*n+len(p.labels)), uses: make([]fixup, 0, 3*n)}
+}
+
+func (p *Program) emitCall(e encoder, arch Arch, c *Call, o *compileOptions, targets []int, failed int) {
+	if errno, ok := o.fail[c.Index]; ok {
 		e.fake(errno)
 	} else if c.fails != 0 {
 		e.fake(c.fails)
 	} else {
-		args := make([]operand, len(c.args))
+		args := o.args[:len(c.args)]
 		for i, a := range c.args {
 			args[i] = p.operand(a)
 		}

@@ -14,8 +14,8 @@ type flagName struct {
 }
 
 // flags is a flag word that the listing shows by the names of its bits, as strace(1) does.
-func flags(v uint64, names []flagName) Arg {
-	return Arg{value: v, show: func() string { return flagText(v, names) }}
+func flags(v uint64, names *[]flagName) Arg {
+	return Arg{value: v, form: formFlags, set: names}
 }
 
 // flagText shows what has no name as a number.
@@ -123,9 +123,7 @@ var namespaceFlags = []flagName{
 // CloneFlags shows clone flags by name, for instance "CLONE_NEWPID|CLONE_NEWNS".
 func CloneFlags(v uint64) string { return flagText(v, namespaceFlags) }
 
-func octal(v uint32) Arg {
-	return Arg{value: uint64(v), show: func() string { return "0" + strconv.FormatUint(uint64(v), 8) }}
-}
+func octal(v uint32) Arg { return Arg{value: uint64(v), form: formOctal} }
 
 // quote shows a string the way strace(1) does: quoted, and cut when it is long.
 func quote(s string) string {

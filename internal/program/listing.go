@@ -2,6 +2,7 @@ package program
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -10,9 +11,17 @@ func (a Arg) String() string {
 	switch {
 	case a.kind == argSlot:
 		return fmt.Sprintf("r%d", a.value)
-	case a.text != "":
+	case a.form == formText:
 		return a.text
-	case a.show != nil:
+	case a.form == formQuoted:
+		return quote(a.text)
+	case a.form == formOctal:
+		return "0" + strconv.FormatUint(a.value, 8)
+	case a.form == formHex:
+		return "0x" + strconv.FormatUint(a.value, 16)
+	case a.form == formFlags:
+		return flagText(a.value, *a.set)
+	case a.form == formFunc && a.show != nil:
 		return a.show()
 	case int64(a.value) < 0:
 		return fmt.Sprint(int64(a.value))
@@ -65,9 +74,9 @@ func (p *Program) Lines() []Line {
 		case opIfSame:
 			l.Text = fmt.Sprintf("if r%d == %s goto L%d", in.slot, in.src, in.label)
 		case opStore:
-			l.Text = fmt.Sprintf("buf[%d:%d] = %s", in.buf.off+in.off, in.buf.off+in.off+in.size, in.src)
+			l.Text = fmt.Sprintf("buf[%d:%d] = %s", in.off, int(in.off)+int(in.size), in.src)
 		case opLoad:
-			l.Text = fmt.Sprintf("r%d = buf[%d:%d]", in.slot, in.buf.off+in.off, in.buf.off+in.off+4)
+			l.Text = fmt.Sprintf("r%d = buf[%d:%d]", in.slot, in.off, in.off+4)
 		case opSet:
 			l.Text = fmt.Sprintf("r%d = %s", in.slot, in.src)
 		case opAdd:

@@ -73,7 +73,7 @@ func (p *Program) Send(m Message) *Call {
 }
 
 func (p *Program) send(b Buffer, m Message) *Call {
-	return p.Call(SysSendto, FD(p.sync), Arg{kind: argRWData, value: uint64(b.off), show: m.text},
+	return p.record(SysSendto, FD(p.sync), Arg{kind: argRWData, form: formFunc, value: uint64(b.off), show: m.text},
 		Num(MessageSize), Named(msgNoSignal, "MSG_NOSIGNAL"), Named(0, "NULL"), Num(0))
 }
 
@@ -87,7 +87,7 @@ func (p *Program) SendValue(m Message, value Ref) *Call {
 // SendTime sends a message with the present time of CLOCK_MONOTONIC.
 func (p *Program) SendTime(m Message) *Call {
 	b := p.BufferOf(m.encode())
-	p.Call(SysClockGettime, Named(1, "CLOCK_MONOTONIC"), b.At(messageTime))
+	p.record(SysClockGettime, Named(1, "CLOCK_MONOTONIC"), b.At(messageTime))
 	return p.send(b, m)
 }
 
@@ -109,13 +109,13 @@ func (p *Program) SendFD(m Message, fd Ref) *Call {
 	le.PutUint64(hdr[24:], 1)
 	le.PutUint64(hdr[32:], p.AddressOf(cbuf.At(0)))
 	le.PutUint64(hdr[40:], 24)
-	return p.Call(SysSendmsg, FD(p.sync), p.Bytes(hdr, func() string { return fmt.Sprintf("{%s, SCM_RIGHTS=[%s]}", m.text(), fd.arg()) }), Named(msgNoSignal, "MSG_NOSIGNAL"))
+	return p.record(SysSendmsg, FD(p.sync), p.Bytes(hdr, func() string { return fmt.Sprintf("{%s, SCM_RIGHTS=[%s]}", m.text(), fd.arg()) }), Named(msgNoSignal, "MSG_NOSIGNAL"))
 }
 
 // Wait waits for one byte from the host side. The program ends when the host side is gone, without a report,
 // for there is nobody left to read it.
 func (p *Program) Wait() *Call {
-	c := p.Call(SysRead, FD(p.sync), p.Buffer(8).At(0), Num(1))
+	c := p.record(SysRead, FD(p.sync), p.Buffer(8).At(0), Num(1))
 	alive := p.NewLabel()
 	p.IfNot(c, 0, alive)
 	p.Exit(FailureStatus)

@@ -12,14 +12,14 @@ import (
 // becomes.
 
 // Exit records exit_group(2).
-func (p *Program) Exit(code int) *Call { return p.Call(SysExitGroup, Num(int64(code))) }
+func (p *Program) Exit(code int) *Call { return p.record(SysExitGroup, Num(int64(code))) }
 
 // ExitWith records exit_group(2) with a status known only at run time.
-func (p *Program) ExitWith(code Ref) *Call { return p.Call(SysExitGroup, code) }
+func (p *Program) ExitWith(code Ref) *Call { return p.record(SysExitGroup, code.arg()) }
 
 // Execve records execve(2). The path is an Arg so that a search through PATH can settle it at run time.
 func (p *Program) Execve(path Ref, argv, env []string) *Call {
-	return p.Call(SysExecve, path, p.stringArray(argv, "argv"), p.stringArray(env, "envp"))
+	return p.record(SysExecve, path.arg(), p.stringArray(argv, "argv"), p.stringArray(env, "envp"))
 }
 
 func (p *Program) stringArray(list []string, name string) Arg {
@@ -40,29 +40,33 @@ func (p *Program) stringArray(list []string, name string) Arg {
 }
 
 // Unshare records unshare(2).
-func (p *Program) Unshare(flag uint64) *Call { return p.Call(SysUnshare, flags(flag, namespaceFlags)) }
+func (p *Program) Unshare(flag uint64) *Call {
+	return p.record(SysUnshare, flags(flag, &namespaceFlags))
+}
 
 // Setns records setns(2): the process joins the namespace behind the descriptor (or, for a pidfd, all those
 // named by the flags; Linux 5.8).
 func (p *Program) Setns(fd Ref, flag uint64) *Call {
-	return p.Call(SysSetns, fd, flags(flag, namespaceFlags))
+	return p.record(SysSetns, fd.arg(), flags(flag, &namespaceFlags))
 }
 
 // Sethostname records sethostname(2).
 func (p *Program) Sethostname(name string) *Call {
-	return p.Call(SysSethostname, p.quoted(name), Num(int64(len(name))))
+	return p.record(SysSethostname, p.quoted(name), Num(int64(len(name))))
 }
 
 // Setdomainname records setdomainname(2).
 func (p *Program) Setdomainname(name string) *Call {
-	return p.Call(SysSetdomainname, p.quoted(name), Num(int64(len(name))))
+	return p.record(SysSetdomainname, p.quoted(name), Num(int64(len(name))))
 }
 
 // Prctl records prctl(2); name is the operation as its manual page spells it.
 func (p *Program) Prctl(op int, name string, args ...Ref) *Call {
-	all := [5]Ref{Named(uint64(op), name), Num(0), Num(0), Num(0), Num(0)}
-	copy(all[1:], args)
-	return p.Call(SysPrctl, all[:]...)
+	all := [5]Arg{Named(uint64(op), name), Num(0), Num(0), Num(0), Num(0)}
+	for i, a := range args[:min(len(args), 4)] {
+		all[i+1] = a.arg()
+	}
+	return p.record(SysPrctl, all[:]...)
 }
 
 // Capset records capset(2) for the calling thread with version 3 sets; bit n stands for capability n.
@@ -76,7 +80,7 @@ func (p *Program) Capset(effective, permitted, inheritable uint64) *Call {
 			data = le.AppendUint32(data, uint32(set>>shift))
 		}
 	}
-	return p.Call(SysCapset, p.Bytes(hdr, func() string { return "{_LINUX_CAPABILITY_VERSION_3, 0}" }),
+	return p.record(SysCapset, p.Bytes(hdr, func() string { return "{_LINUX_CAPABILITY_VERSION_3, 0}" }),
 		p.Bytes(data, func() string {
 			return fmt.Sprintf("{effective=%#x, permitted=%#x, inheritable=%#x}", effective, permitted, inheritable)
 		}))
@@ -88,32 +92,32 @@ func (p *Program) Setgroups(gids []uint32) *Call {
 	for _, g := range gids {
 		b = binary.LittleEndian.AppendUint32(b, g)
 	}
-	return p.Call(SysSetgroups, Num(int64(len(gids))), p.Bytes(b, func() string { return fmt.Sprint(gids) }))
+	return p.record(SysSetgroups, Num(int64(len(gids))), p.Bytes(b, func() string { return fmt.Sprint(gids) }))
 }
 
 // Setresgid records setresgid(2) with the same id thrice.
 func (p *Program) Setresgid(gid uint32) *Call {
 	g := Num(int64(gid))
-	return p.Call(SysSetresgid, g, g, g)
+	return p.record(SysSetresgid, g, g, g)
 }
 
 // Setresuid records setresuid(2) with the same id thrice.
 func (p *Program) Setresuid(uid uint32) *Call {
 	u := Num(int64(uid))
-	return p.Call(SysSetresuid, u, u, u)
+	return p.record(SysSetresuid, u, u, u)
 }
 
 // Setsid records setsid(2).
-func (p *Program) Setsid() *Call { return p.Call(SysSetsid) }
+func (p *Program) Setsid() *Call { return p.record(SysSetsid) }
 
 // Umask records umask(2).
-func (p *Program) Umask(mask uint32) *Call { return p.Call(SysUmask, octal(mask)) }
+func (p *Program) Umask(mask uint32) *Call { return p.record(SysUmask, octal(mask)) }
 
 // Prlimit records prlimit64(2) for the calling process; name is the resource as setrlimit(2) spells it.
 func (p *Program) Prlimit(resource int, name string, soft, hard uint64) *Call {
 	b := binary.LittleEndian.AppendUint64(nil, soft)
 	b = binary.LittleEndian.AppendUint64(b, hard)
-	return p.Call(SysPrlimit64, Num(0), Named(uint64(resource), name), p.Bytes(b, func() string { return fmt.Sprintf("{%s, %s}", limit(soft), limit(hard)) }), Named(0, "NULL"))
+	return p.record(SysPrlimit64, Num(0), Named(uint64(resource), name), p.Bytes(b, func() string { return fmt.Sprintf("{%s, %s}", limit(soft), limit(hard)) }), Named(0, "NULL"))
 }
 
 func limit(v uint64) string {
@@ -127,7 +131,7 @@ func limit(v uint64) string {
 func (p *Program) Seccomp(flag uint64, filter []byte) *Call {
 	prog := binary.LittleEndian.AppendUint64(nil, uint64(len(filter)/8))
 	prog = binary.LittleEndian.AppendUint64(prog, p.AddressOf(p.Bytes(filter, nil)))
-	return p.Call(SysSeccomp, Named(unix.SECCOMP_SET_MODE_FILTER, "SECCOMP_SET_MODE_FILTER"),
+	return p.record(SysSeccomp, Named(unix.SECCOMP_SET_MODE_FILTER, "SECCOMP_SET_MODE_FILTER"),
 		hex(flag), p.Bytes(prog, func() string { return fmt.Sprintf("{len=%d}", len(filter)/8) }))
 }
 
@@ -146,16 +150,16 @@ func (p *Program) Fork(sibling bool, child Label) *Call {
 }
 
 // Getpid records getpid(2).
-func (p *Program) Getpid() *Call { return p.Call(SysGetpid) }
+func (p *Program) Getpid() *Call { return p.record(SysGetpid) }
 
 // Dup3 records dup3(2) with O_CLOEXEC unset: the copy is there after execve, as standard streams must be.
 func (p *Program) Dup3(from Ref, to int) *Call {
-	return p.Call(SysDup3, from, Num(int64(to)), Num(0))
+	return p.record(SysDup3, from.arg(), Num(int64(to)), Num(0))
 }
 
 // Ioctl records ioctl(2); name is the request as its manual page spells it.
 func (p *Program) Ioctl(fd Ref, request uint64, name string, arg Ref) *Call {
-	return p.Call(SysIoctl, fd, Named(request, name), arg)
+	return p.record(SysIoctl, fd.arg(), Named(request, name), arg.arg())
 }
 
 // UnblockSignals records rt_sigprocmask(2) with an empty set: the process starts with no signal blocked, as
@@ -165,5 +169,5 @@ func (p *Program) UnblockSignals() *Call { return p.SetSignalMask(0) }
 // SetSignalMask records rt_sigprocmask(2), SIG_SETMASK; bit n-1 blocks signal n.
 func (p *Program) SetSignalMask(set uint64) *Call {
 	b := binary.LittleEndian.AppendUint64(nil, set)
-	return p.Call(SysRtSigprocmask, Named(2, "SIG_SETMASK"), p.Bytes(b, func() string { return fmt.Sprintf("%#x", set) }), Named(0, "NULL"), Num(8))
+	return p.record(SysRtSigprocmask, Named(2, "SIG_SETMASK"), p.Bytes(b, func() string { return fmt.Sprintf("%#x", set) }), Named(0, "NULL"), Num(8))
 }

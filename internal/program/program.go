@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,12 +23,27 @@ const (
 // Arg is one argument of a call: a number, the result of an earlier call, or the address of data.
 type Arg struct {
 	kind  argKind
+	form  argForm
 	value uint64
-	// How the listing shows it: by text, by show, or as the plain number. Text is made only for those who
-	// read it, never on the way to starting a container.
+	// How the listing shows it, by form. The text is put together only for those who read it, never on the
+	// way to starting a container.
 	text string
+	set  *[]flagName
 	show func() string
 }
+
+// argForm says how the listing shows an argument.
+type argForm uint8
+
+const (
+	formNumber argForm = iota
+	formText           // text, as it is
+	formQuoted         // text, as a string of C
+	formOctal
+	formHex
+	formFlags // the names of set
+	formFunc  // what show returns
+)
 
 func (a Arg) arg() Arg { return a }
 
@@ -35,7 +51,7 @@ func (a Arg) arg() Arg { return a }
 type Ref interface{ arg() Arg }
 
 // CWD is AT_FDCWD: a path argument next to it is taken relative to the working directory (openat(2)).
-var CWD = Arg{value: ^uint64(99), text: "AT_FDCWD"}
+var CWD = Arg{value: ^uint64(99), form: formText, text: "AT_FDCWD"}
 
 // FD is a descriptor that the program inherits, such as its standard streams or the sync socket.
 func FD(n int) Arg { return Arg{value: uint64(n)} }
@@ -44,7 +60,7 @@ func FD(n int) Arg { return Arg{value: uint64(n)} }
 func Num(n int64) Arg { return Arg{value: uint64(n)} }
 
 // Named is a number with the text by which the listing shows it, for instance "PR_SET_NO_NEW_PRIVS".
-func Named(n uint64, text string) Arg { return Arg{value: n, text: text} }
+func Named(n uint64, text string) Arg { return Arg{value: n, form: formText, text: text} }
 
 // opcode distinguishes the few kinds of instruction that a program has.
 type opcode uint8
@@ -61,17 +77,17 @@ const (
 	opSet           // put a value into a slot
 )
 
+// instr is kept small, for a program has many: the fields that an opcode does not need stay zero.
 type instr struct {
 	op     opcode
-	call   *Call
-	label  Label
-	src    Arg
-	slot   int
-	buf    Buffer
-	off    int
-	size   int
-	number int64
 	negate bool
+	size   uint8 // of a store, in bytes
+	slot   int32
+	off    int32 // in the writable data
+	label  Label
+	call   *Call
+	src    *Arg
+	number int64
 }
 
 // Label is a place in the program that [Program.Jump], [Call.OnError] and [Program.If] may lead to. It is
@@ -90,18 +106,25 @@ type Program struct {
 	instrs  []instr
 	calls   []*Call
 	ro      []byte
-	roSeen  map[string]int
-	rw      []byte // initial contents of the buffers
-	slots   int
-	labels  []int // label -> index of its instruction, -1 while unbound
-	loops   map[Label]bool
-	step    int
-	errs    []error
+	roSeen  map[string]int // constant data -> offset; strings without their NUL
+	// Calls and arguments live in a few large pieces instead of many small ones.
+	callPiece []Call
+	argPiece  []Arg
+	rw        []byte // initial contents of the buffers
+	slots     int
+	labels    []int // label -> index of its instruction, -1 while unbound
+	loops     map[Label]bool
+	step      int
+	errs      []error
 }
 
 // New starts a program that reports failures on the descriptor sync.
 func New(sync int) *Program {
-	p := &Program{sync: sync, step: -1, roSeen: make(map[string]int), loops: make(map[Label]bool)}
+	// The program of a usual container has some 450 calls and 6 KiB of data.
+	p := &Program{
+		sync: sync, step: -1, roSeen: make(map[string]int, 128), loops: make(map[Label]bool),
+		instrs: make([]instr, 0, 768), calls: make([]*Call, 0, 512), ro: make([]byte, 0, 6<<10), rw: make([]byte, 0, 6<<10),
+	}
 	p.failure = p.BufferOf(Message{Kind: Failed}.encode())
 	return p
 }
@@ -159,14 +182,32 @@ func (p *Program) Calls() []*Call { return p.calls }
 
 // Call records a system call by its table entry; the typed methods of Program are built on it.
 func (p *Program) Call(sys Sys, args ...Ref) *Call {
-	c := &Call{p: p, Index: len(p.calls), Step: p.step, Sys: sys, result: -1}
 	if len(args) > 6 {
 		p.fail("%s takes at most six arguments", sys)
 		args = args[:6]
 	}
-	for _, a := range args {
-		c.args = append(c.args, a.arg())
+	var list [6]Arg
+	for i, a := range args {
+		list[i] = a.arg()
 	}
+	return p.record(sys, list[:len(args)]...)
+}
+
+// record is Call for arguments that are there already. They are copied, so that the caller's list can live on
+// its stack.
+func (p *Program) record(sys Sys, args ...Arg) *Call {
+	if len(p.callPiece) == cap(p.callPiece) {
+		p.callPiece = make([]Call, 0, 128)
+	}
+	if cap(p.argPiece)-len(p.argPiece) < len(args) {
+		p.argPiece = make([]Arg, 0, 512)
+	}
+	at := len(p.argPiece)
+	p.argPiece = append(p.argPiece, args...)
+	p.callPiece = append(p.callPiece, Call{
+		p: p, Index: len(p.calls), Step: p.step, Sys: sys, result: -1, args: p.argPiece[at:len(p.argPiece):len(p.argPiece)],
+	})
+	c := &p.callPiece[len(p.callPiece)-1]
 	p.calls = append(p.calls, c)
 	p.instrs = append(p.instrs, instr{op: opCall, call: c})
 	return c
@@ -222,7 +263,7 @@ func (p *Program) branch(value Ref, number int64, to Label, negate bool) {
 		p.fail("a branch needs a value that is known at run time")
 		return
 	}
-	p.instrs = append(p.instrs, instr{op: opIf, slot: int(a.value), number: number, label: to, negate: negate})
+	p.instrs = append(p.instrs, instr{op: opIf, slot: int32(a.value), number: number, label: to, negate: negate})
 }
 
 // IfSame jumps to the label when both values, known at run time, are equal.
@@ -232,7 +273,7 @@ func (p *Program) IfSame(a, b Ref, to Label) {
 		p.fail("a branch needs values that are known at run time")
 		return
 	}
-	p.instrs = append(p.instrs, instr{op: opIfSame, slot: int(x.value), src: y, label: to})
+	p.instrs = append(p.instrs, instr{op: opIfSame, slot: int32(x.value), src: &y, label: to})
 }
 
 // Set makes a value that starts as src; [Program.SetTo] may change it on another way through the program.
@@ -244,12 +285,13 @@ func (p *Program) Set(src Ref) Arg {
 
 // SetTo gives the value a new content.
 func (p *Program) SetTo(slot Arg, src Ref) {
-	p.instrs = append(p.instrs, instr{op: opSet, slot: int(slot.value), src: src.arg()})
+	a := src.arg()
+	p.instrs = append(p.instrs, instr{op: opSet, slot: int32(slot.value), src: &a})
 }
 
 // Add adds number to the value.
 func (p *Program) Add(slot Arg, number int64) {
-	p.instrs = append(p.instrs, instr{op: opAdd, slot: int(slot.value), number: number})
+	p.instrs = append(p.instrs, instr{op: opAdd, slot: int32(slot.value), number: number})
 }
 
 // Store32 writes the low 32 bits of value into the buffer at offset off, for instance a descriptor into a
@@ -264,7 +306,8 @@ func (p *Program) store(b Buffer, off int, value Ref, size int) {
 		p.fail("store of %d bytes at offset %d of a buffer of %d", size, off, b.size)
 		return
 	}
-	p.instrs = append(p.instrs, instr{op: opStore, src: value.arg(), buf: b, off: off, size: size})
+	a := value.arg()
+	p.instrs = append(p.instrs, instr{op: opStore, src: &a, off: int32(b.off + off), size: uint8(size)})
 }
 
 // Load32 reads 32 bits of the buffer at offset off as an unsigned number.
@@ -274,7 +317,7 @@ func (p *Program) Load32(b Buffer, off int) Arg {
 		p.fail("load of 4 bytes at offset %d of a buffer of %d", off, b.size)
 		return slot
 	}
-	p.instrs = append(p.instrs, instr{op: opLoad, slot: int(slot.value), buf: b, off: off})
+	p.instrs = append(p.instrs, instr{op: opLoad, slot: int32(slot.value), off: int32(b.off + off)})
 	return slot
 }
 
@@ -290,29 +333,37 @@ func (p *Program) fail(format string, args ...any) {
 // String is the address of a NUL-terminated constant string. A string that holds a NUL byte is an error of
 // the program, reported by Compile: the kernel would see a shorter one.
 func (p *Program) String(s string) Arg {
-	if i := slices.Index([]byte(s), 0); i >= 0 {
+	if strings.IndexByte(s, 0) >= 0 {
 		p.fail("string %q holds a NUL byte", s)
 	}
-	return Arg{kind: argROData, value: uint64(p.addRO([]byte(s+"\x00"), 1)), show: func() string { return quote(s) }}
+	off, ok := p.roSeen[s]
+	if !ok {
+		off = len(p.ro)
+		p.ro = append(append(p.ro, s...), 0)
+		p.roSeen[s] = off
+	}
+	return Arg{kind: argROData, form: formQuoted, value: uint64(off), text: s}
 }
 
 // Bytes is the address of constant bytes, aligned to eight; show says how the listing shows them.
 func (p *Program) Bytes(b []byte, show func() string) Arg {
-	return Arg{kind: argROData, value: uint64(p.addRO(b, 8)), show: show}
+	return Arg{kind: argROData, form: formFunc, value: p.addBytes(b), show: show}
 }
 
-func (p *Program) addRO(b []byte, align int) int {
-	key := string(b)
-	if off, ok := p.roSeen[key]; ok && off%align == 0 {
-		return off
+// addBytes adds constant bytes, aligned to eight, once. Their key begins with a NUL byte, which no string has.
+func (p *Program) addBytes(b []byte) uint64 {
+	key := append(make([]byte, 0, 64), 0)
+	key = append(key, b...)
+	if off, ok := p.roSeen[string(key)]; ok {
+		return uint64(off)
 	}
-	for len(p.ro)%align != 0 {
+	for len(p.ro)%8 != 0 {
 		p.ro = append(p.ro, 0)
 	}
 	off := len(p.ro)
 	p.ro = append(p.ro, b...)
-	p.roSeen[key] = off
-	return off
+	p.roSeen[string(key)] = off
+	return uint64(off)
 }
 
 // Pointers is the address of a constant array of addresses, ended by a null pointer as execve(2) wants it.
@@ -339,7 +390,7 @@ func (p *Program) BufferOf(b []byte) Buffer {
 
 // At is the address of the byte at offset off of the buffer.
 func (b Buffer) At(off int) Arg {
-	return Arg{kind: argRWData, value: uint64(b.off + off), show: func() string { return fmt.Sprintf("&buf+%d", b.off+off) }}
+	return Arg{kind: argRWData, form: formFunc, value: uint64(b.off + off), show: func() string { return fmt.Sprintf("&buf+%d", b.off+off) }}
 }
 
 // AddressOf is the number that the address of a has in the compiled program, for structures that hold

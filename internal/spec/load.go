@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
+
+	"gcr/internal/hostfile"
+	"gcr/internal/jsonlean"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -35,12 +37,11 @@ func Load(path string) (*specs.Spec, []byte, error) {
 
 // ReadFile reads a JSON file of bounded size.
 func ReadFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
+	data, err := hostfile.Read(path, maxSize)
+	if errors.Is(err, hostfile.ErrTooLarge) {
+		return nil, fmt.Errorf("read %s: it is larger than %d MiB", path, maxSize>>20)
 	}
-	defer f.Close()
-	return ReadAll(f, path)
+	return data, err
 }
 
 // ReadAll reads JSON of bounded size; name is for the error message.
@@ -69,7 +70,7 @@ func Parse(data []byte) (*specs.Spec, error) {
 
 // Decode reads JSON and says in which field a wrong type stands.
 func Decode(data []byte, to any) error {
-	err := json.Unmarshal(data, to)
+	err := jsonlean.Unmarshal(data, to)
 	var wrongType *json.UnmarshalTypeError
 	var syntax *json.SyntaxError
 	switch {

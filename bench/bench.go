@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// bench is one run of the whole benchmark.
+type bench struct {
+	quick  bool
+	only   string
+	dir    string // scratch directory
+	state  string // below it each runtime keeps its state, on the tmpfs /run
+	groups *groups
+
+	contenders []*contender
+	system     system
+	results    []*result
+	skipped    []string // what could not be measured, and why
+	lastID     int
+}
+
+func newBench(quick bool, only string) (*bench, error) {
+	// Containers whose runtime has ended become children of this process, as they do of a shim.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return nil, fmt.Errorf("become a subreaper: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "gcr-bench-")
+	if err != nil {
+		return nil, err
+	}
+	// A container with a user namespace must be able to walk to its root filesystem.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return nil, err
+	}
+	b := &bench{quick: quick, only: only, dir: dir, state: fmt.Sprintf("/run/gcr-bench-%d", os.Getpid())}
+	if err := os.MkdirAll(b.state, 0o711); err != nil {
+		return nil, err
+	}
+	if b.groups, err = makeGroups(); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *bench) cleanUp() {
+	b.groups.kill()
+	reapAll()
+	b.groups.remove()
+	os.RemoveAll(b.state)
+	os.RemoveAll(b.dir)
+}
+
+// newID names a new container.
+func (b *bench) newID() string {
+	b.lastID++
+	return fmt.Sprintf("bench%d", b.lastID)
+}
+
+// skip notes what could not be measured.
+func (b *bench) skip(what string, err error) {
+	line := fmt.Sprintf("%s: %s", what, strings.TrimSpace(err.Error()))
+	b.skipped = append(b.skipped, line)
+	fmt.Println("  not measured: " + line)
+}
+
+// samples is how often each contender is measured.
+func (b *bench) samples(full int) int {
+	if b.quick {
+		return max(5, full/5)
+	}
+	return full
+}
+
+// wants tells whether a measure was asked for.
+func (b *bench) wants(name string) bool { return strings.Contains(name, b.only) }
+
+func (b *bench) path(parts ...string) string {
+	return filepath.Join(append([]string{b.dir}, parts...)...)
+}

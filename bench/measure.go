@@ -1,0 +1,224 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// result is what one measure found, for each contender that took part.
+type result struct {
+	Name    string
+	Unit    unit
+	Samples map[string][]float64 // by contender, in the unit
+	User    map[string][]float64 // processor time in milliseconds, for times
+	Sys     map[string][]float64
+	order   []string
+}
+
+// unit is what the numbers of a result are.
+type unit string
+
+const (
+	milliseconds unit = "ms"
+	kibibytes    unit = "KiB"
+	count        unit = "calls"
+)
+
+func (b *bench) newResult(name string, u unit, who []*contender) *result {
+	r := &result{Name: name, Unit: u, Samples: map[string][]float64{}, User: map[string][]float64{}, Sys: map[string][]float64{}}
+	for _, c := range who {
+		r.order = append(r.order, c.name)
+	}
+	b.results = append(b.results, r)
+	fmt.Println(name)
+	return r
+}
+
+func (r *result) add(name string, value float64) {
+	r.Samples[name] = append(r.Samples[name], value)
+}
+
+func (r *result) addUsage(name string, u usage, n int) {
+	ms := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 / float64(n) }
+	r.add(name, ms(u.Wall))
+	r.User[name] = append(r.User[name], ms(u.User))
+	r.Sys[name] = append(r.Sys[name], ms(u.Sys))
+}
+
+func (r *result) print() {
+	for _, name := range r.order {
+		if s := r.Samples[name]; len(s) > 0 {
+			fmt.Printf("  %-12s %9.2f %s  p90 %9.2f  p99 %9.2f\n", name, median(s), r.Unit, quantile(s, 0.9), quantile(s, 0.99))
+		}
+	}
+}
+
+// measureAll does everything that the mode asks for.
+func (b *bench) measureAll() error {
+	for _, a := range acts {
+		list := variants
+		if b.quick {
+			list = list[:1]
+		}
+		for _, v := range list {
+			b.measure(a, v, b.samples(40), 0)
+		}
+	}
+	b.measure(actRun, plain, b.samples(25), time.Second)
+	if !b.quick {
+		for _, a := range acts[1:] {
+			b.measure(a, plain, b.samples(15), time.Second)
+		}
+	}
+	b.measure(actTool, plain, b.samples(25), 0)
+	for _, n := range []int{1, 4, 16} {
+		b.parallel(n)
+	}
+	b.memory()
+	b.held()
+	b.calls()
+	b.sizes()
+	return nil
+}
+
+// measure times one act: in each round every contender once, each round beginning with another one. A pause
+// goes before each sample: on an idle machine the kernel's grace periods (RCU) are not shared with other work.
+func (b *bench) measure(a act, v variant, rounds int, pause time.Duration) {
+	name := a.name + ", " + v.name
+	if a.name == actTool.name {
+		name = a.name
+	}
+	if pause > 0 {
+		name += ", idle machine"
+	}
+	if !b.wants(name) {
+		return
+	}
+	who := b.with(func(c *contender) bool {
+		// The floor and bubblewrap know one bundle.
+		return a.who(c) && (c.oci || v.name == plain.name)
+	})
+	s, err := newSpawner()
+	if err != nil {
+		b.skip(name, err)
+		return
+	}
+	defer s.close()
+	r := b.newResult(name, milliseconds, who)
+	failed := map[string]bool{}
+	const warmUp = 2
+	for round := range rounds + warmUp {
+		for i := range who {
+			c := who[(i+round)%len(who)]
+			if failed[c.name] {
+				continue
+			}
+			u, err := b.sample(s, a, c, v.change, pause)
+			if err != nil {
+				b.skip(name+" of "+c.name, err)
+				failed[c.name] = true
+				continue
+			}
+			if round >= warmUp {
+				r.addUsage(c.name, u, 1)
+			}
+		}
+	}
+	r.print()
+}
+
+func (b *bench) sample(s *spawner, a act, c *contender, change func(*specs.Spec), pause time.Duration) (usage, error) {
+	timed, after, err := a.prep(b, s, c, change)
+	if err != nil {
+		return usage{}, err
+	}
+	defer after()
+	time.Sleep(pause)
+	return timed()
+}
+
+// parallel measures how long a container takes when n are made at a time: n workers make several each.
+func (b *bench) parallel(n int) {
+	name := fmt.Sprintf("run, %d at a time", n)
+	if !b.wants(name) {
+		return
+	}
+	who := b.with(func(c *contender) bool { return runsBundle(c) })
+	r := b.newResult(name, milliseconds, who)
+	each := max(2, 16/n)
+	failed := map[string]bool{}
+	for round := range b.samples(15) {
+		for i := range who {
+			c := who[(i+round)%len(who)]
+			if failed[c.name] {
+				continue
+			}
+			u, err := b.batch(c, n, each)
+			if err != nil {
+				b.skip(name+" of "+c.name, err)
+				failed[c.name] = true
+				continue
+			}
+			r.addUsage(c.name, u, n*each)
+		}
+	}
+	r.print()
+}
+
+// batch runs n workers that make `each` containers one after the other.
+func (b *bench) batch(c *contender, n, each int) (usage, error) {
+	type job struct {
+		s     *spawner
+		timed []func() (usage, error)
+		after []func()
+	}
+	jobs := make([]job, n)
+	for i := range jobs {
+		s, err := newSpawner()
+		if err != nil {
+			return usage{}, err
+		}
+		defer s.close()
+		jobs[i].s = s
+		for range each {
+			timed, after, err := prepareRun(b, s, c, plain.change)
+			if err != nil {
+				return usage{}, err
+			}
+			defer after()
+			jobs[i].timed = append(jobs[i].timed, timed)
+		}
+	}
+	type outcome struct {
+		u   usage
+		err error
+	}
+	done := make(chan outcome, n)
+	begin := time.Now()
+	for _, j := range jobs {
+		go func() {
+			var o outcome
+			for _, timed := range j.timed {
+				u, err := timed()
+				o.u.add(u)
+				if err != nil {
+					o.err = err
+					break
+				}
+			}
+			done <- o
+		}()
+	}
+	var total outcome
+	for range jobs {
+		o := <-done
+		total.u.add(o.u)
+		if o.err != nil {
+			total.err = o.err
+		}
+	}
+	total.u.Wall = time.Since(begin)
+	return total.u, total.err
+}
