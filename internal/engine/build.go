@@ -41,7 +41,9 @@ func Build(o *Options, h *Host, root *RootFS) (*Config, error) {
 	if b.set, err = o.namespaces(h); err != nil {
 		return nil, err
 	}
-	b.ids = mapIDs(h, b.set.has(nsUser))
+	if b.ids, err = o.mapIDs(h, b.set.has(nsUser)); err != nil {
+		return nil, err
+	}
 	b.spec = &specs.Spec{
 		Version: "1.3.0",
 		Process: &specs.Process{},
@@ -59,7 +61,7 @@ func Build(o *Options, h *Host, root *RootFS) (*Config, error) {
 	}
 	b.buildRoot()
 	for _, step := range [...]func() error{
-		b.buildHostname, b.buildUser, b.buildTerminal, b.buildEnv, b.buildCommand, b.buildCwd,
+		b.buildNetwork, b.buildHostname, b.buildUser, b.buildTerminal, b.buildEnv, b.buildCommand, b.buildCwd,
 		b.buildCapabilities, b.buildSecurity, b.buildMounts, b.buildDevices, b.buildSysctls, b.buildUlimits,
 		b.buildResources, b.buildMetadata, b.checkArgs,
 	} {
@@ -86,6 +88,7 @@ func (b *builder) buildRoot() {
 	}
 	b.files, b.image = b.root.Files, b.root.Image
 	b.config.Root = Root{Kind: b.root.Kind, Path: b.root.Path}
+	b.config.Shifted = b.ids.shifted
 	if b.o.Ephemeral && b.root.Kind == RootDirectory {
 		b.config.Root.Kind = RootEphemeral
 	}

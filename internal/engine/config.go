@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"gcr/internal/network"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -20,10 +22,16 @@ type Config struct {
 	// Files have to be written to the container's state directory before it starts.
 	Files []File
 
+	// Shifted: the container's ids stand for others on the host, and the root filesystem is shown through the same map.
+	Shifted bool
 	// MapTool: newuidmap and newgidmap have to write the id maps.
 	MapTool bool
 	// DenySetgroups: "deny" has to be written to /proc/PID/setgroups before gid_map.
 	DenySetgroups bool
+
+	// Network is what the flags ask for; names of GatewayNames stand for the host in /etc/hosts.
+	Network      *network.Request
+	GatewayNames []string `json:",omitempty"`
 
 	// Interactive: the caller's standard input reaches the command; otherwise it reads /dev/null.
 	Interactive bool

@@ -25,6 +25,9 @@ type Host struct {
 	OwnIDs           func() (uids, gids []account.Range) // that exist in gcr's own user namespace
 	SubUIDs, SubGIDs []account.Range                     // of /etc/subuid and /etc/subgid; read for others only
 	HasNewIDMap      bool                                // newuidmap and newgidmap are installed
+	// ClaimIDs takes the range of ids that begins with first for one container, until gcr ends; false when another
+	// has it. Nil claims nothing.
+	ClaimIDs func(first uint32) (bool, error)
 
 	// Terminal.
 	StdinTerminal, StdoutTerminal bool
@@ -35,11 +38,13 @@ type Host struct {
 	Release    string // of the kernel
 	CPUs       int    // that gcr may run on
 	ResolvConf []byte // /etc/resolv.conf
-	Thermal    []string
-	Files      Files // below the host's root; for a container without a mount namespace
-	Stat       func(path string) (hostfacts.File, error)
-	Devices    func(path string) ([]hostfacts.Device, error)
-	ReadFile   func(path string, max int64) ([]byte, error)
+	// ResolvUpstream is the resolv.conf that systemd-resolved keeps beside its stub; empty without it.
+	ResolvUpstream []byte
+	Thermal        []string
+	Files          Files // below the host's root; for a container without a mount namespace
+	Stat           func(path string) (hostfacts.File, error)
+	Devices        func(path string) ([]hostfacts.Device, error)
+	ReadFile       func(path string, max int64) ([]byte, error)
 
 	// Cgroups. ReadHost leaves these three to its caller, who knows the cgroup hierarchy.
 	CgroupWritable bool

@@ -14,7 +14,10 @@ type idMaps struct {
 	// setgroups is false where the kernel wants setgroups(2) denied before a caller without CAP_SETGID
 	// writes gid_map (user_namespaces(7)).
 	setgroups bool
-	note      string
+	// shifted: the container's ids stand for others on the host, which own no files there, so that gcr, as root, shows
+	// the files of the root filesystem and of volumes through the same map (idmapped mounts).
+	shifted bool
+	note    string
 }
 
 // mapIDs makes the id maps.
@@ -24,10 +27,20 @@ type idMaps struct {
 //   - An ordinary user is root in the container; ids from 1 on are the subordinate ones, one range after the
 //     other.
 //   - Without subordinate ids, or without newuidmap, there is root and nobody else.
-func mapIDs(h *Host, own bool) idMaps {
+//
+// --userns=auto, keep-id and maps by hand are in userns.go.
+func (o *Options) mapIDs(h *Host, own bool) (idMaps, error) {
 	m := idMaps{own: own, setgroups: true}
 	if !own {
-		return m
+		return m, nil
+	}
+	switch {
+	case o.UserNS == "auto" && h.UID == 0:
+		return autoIDs(h)
+	case o.UserNS == "keep-id":
+		return keepIDs(h)
+	case isIDMap(o.UserNS):
+		return handIDs(h, o.UserNS)
 	}
 	var uids, gids []account.Range
 	if h.UID == 0 && h.can(capSetuid) && h.can(capSetgid) && h.can(capSetfcap) {
@@ -52,7 +65,7 @@ func mapIDs(h *Host, own bool) idMaps {
 			m.note += "ask root for subordinate ids" + missingLine(h)
 		}
 	}
-	return m
+	return m, nil
 }
 
 func missingLine(h *Host) string {

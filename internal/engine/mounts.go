@@ -111,13 +111,16 @@ func (b *builder) buildMounts() error {
 			continue
 		}
 		b.config.Files = append(b.config.Files, f)
-		options := []string{"rbind", "rprivate"}
+		options := append([]string{"rbind", "rprivate"}, b.idmapOption()...)
 		if b.o.ReadOnly {
 			options = append(options, "ro")
 		}
 		mounts = append(mounts, specs.Mount{Destination: f.Destination, Type: "bind", Source: string(f.Source()), Options: options})
 	}
 	for _, m := range user {
+		if m.Type == "bind" {
+			m.Options = append(m.Options, b.idmapOption()...)
+		}
 		mounts = append(mounts, m.Mount)
 		if m.relabel != 0 {
 			b.config.Relabel = append(b.config.Relabel, Relabel{Path: m.Source, Shared: m.relabel == 'z'})
@@ -127,6 +130,14 @@ func (b *builder) buildMounts() error {
 		return strings.Count(x.Destination, "/") - strings.Count(y.Destination, "/")
 	})
 	b.spec.Mounts = mounts
+	return nil
+}
+
+// idmapOption shows the owners of a bind mount through the container's id map where that is another than the host's.
+func (b *builder) idmapOption() []string {
+	if b.ids.shifted {
+		return []string{"idmap"}
+	}
 	return nil
 }
 

@@ -123,11 +123,14 @@ func (o *Options) namespaces(h *Host) (nsSet, error) {
 		{nsUTS, "--uts", o.UTS},
 		{nsUser, "--userns", o.UserNS},
 		{nsCgroup, "--cgroupns", o.CgroupNS},
-		{nsNet, "--network", o.Network},
+		{nsNet, "--network", o.networkMode()},
 	} {
 		private := "private"
-		if one.ns == nsNet {
-			private = "none"
+		if one.ns == nsUser && hasIDs(one.value) {
+			private = one.value
+		}
+		if one.ns == nsNet && one.value != "" && one.value != "host" {
+			private = one.value // the name of a network: it needs a namespace of its own
 		}
 		switch one.value {
 		case "":
@@ -149,7 +152,11 @@ func (o *Options) namespaces(h *Host) (nsSet, error) {
 			}
 			set |= one.ns
 		default:
-			return 0, badValue(one.flag, one.value, "is not a mode that gcr knows", "use host or "+private)
+			hint := "use host or " + private
+			if one.ns == nsUser {
+				hint = "use host, private, auto, keep-id or a map such as 0:100000:65536"
+			}
+			return 0, badValue(one.flag, one.value, "is not a mode that gcr knows", hint)
 		}
 	}
 	return set, nil

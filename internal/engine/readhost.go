@@ -33,7 +33,8 @@ func ReadHost() (*Host, error) {
 		OwnIDs: func() (uids, gids []account.Range) {
 			return ownIDs("/proc/self/uid_map"), ownIDs("/proc/self/gid_map")
 		},
-		Files: &hostRoot{},
+		ClaimIDs: func(first uint32) (bool, error) { return hostfacts.Claim(fmt.Sprintf("gcr-ids-%d", first)) },
+		Files:    &hostRoot{},
 
 		StdinTerminal:  hostfacts.IsTerminal(0),
 		StdoutTerminal: hostfacts.IsTerminal(1),
@@ -59,6 +60,9 @@ func ReadHost() (*Host, error) {
 	const resolv = "/etc/resolv.conf"
 	if h.ResolvConf, err = readBounded(resolv, maxHostFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, &Error{Op: "read", Object: resolv, Cause: cause(err), Hint: "the container's own is made from it"}
+	}
+	if onlyLoopback(h.ResolvConf) {
+		h.ResolvUpstream, _ = readBounded("/run/systemd/resolve/resolv.conf", maxHostFile)
 	}
 	h.Thermal = thermalPaths("/sys/devices/system/cpu")
 	if h.UID != 0 {

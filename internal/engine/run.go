@@ -9,11 +9,13 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"gcr/internal/cgroup"
 	"gcr/internal/hostfacts"
 	"gcr/internal/launch"
+	"gcr/internal/network"
 	"gcr/internal/plan"
 	"gcr/internal/seccomp"
 	"gcr/internal/state"
@@ -69,6 +71,7 @@ type run struct {
 	path   string // of the state directory, also when it is only explained
 	plan   *plan.Plan
 	begin  time.Duration
+	net    *network.Plan // nil where the network belongs to somebody else
 	// The layers of an image: names below a directory, topmost first.
 	lowerDir string
 	lower    []string
@@ -124,6 +127,9 @@ func (r *run) prepare() error {
 		Spec: r.cfg.Place(r.path), StateDir: r.path, Host: r.facts, DieWithParent: true, Init: r.cfg.Init,
 		CreateCwd: r.cfg.Root.Kind == RootImage,
 		Announce:  r.verbose(), Narrate: r.o.Trace, Stops: r.o.Step,
+	}
+	if err := r.planNetwork(&in); err != nil {
+		return err
 	}
 	for _, f := range r.cfg.Files {
 		in.Files = append(in.Files, plan.File{Name: f.Name, Content: string(f.Content)})
@@ -182,12 +188,15 @@ func (r *run) seccomp() error {
 func (r *run) root() (plan.Root, error) {
 	switch r.cfg.Root.Kind {
 	case RootDirectory:
-		return plan.Root{Path: r.cfg.Root.Path}, nil
+		return plan.Root{Path: r.cfg.Root.Path, IDMap: r.cfg.Shifted}, nil
 	case RootEphemeral:
-		return plan.Root{Lower: []string{r.cfg.Root.Path}}, nil
+		return plan.Root{Lower: []string{r.cfg.Root.Path}, IDMap: r.cfg.Shifted}, nil
 	case RootImage:
-		return plan.Root{Lower: r.lower, LowerDir: r.lowerDir}, nil
+		return plan.Root{Lower: r.lower, LowerDir: r.lowerDir, IDMap: r.cfg.Shifted}, nil
 	case RootHost:
+		if r.cfg.Shifted {
+			return plan.Root{}, conflict("--userns="+r.o.UserNS, "the root filesystem host", "the host's files are put together from many mounts, whose owners are not mapped", "use --userns=private, or another root filesystem")
+		}
 		return hostTree(r.host.rootless() || r.host.inUserNamespace())
 	}
 	return plan.Root{}, nil
@@ -266,7 +275,7 @@ func (r *run) start() (int, error) {
 		log.Printf("[run] as pid %d", os.Getpid())
 	}
 	root := r.stateRoot()
-	if err := state.Sweep(root, cleanCgroup); err != nil {
+	if err := state.Sweep(root, cleanUp); err != nil {
 		r.note(err.Error())
 	}
 	var err error
@@ -297,6 +306,10 @@ func (r *run) start() (int, error) {
 		},
 		OnConsole: func(m *os.File) error { master = m; return nil },
 	}
+	if err := r.connect(&opts); err != nil {
+		r.removeCIDFile()
+		return StatusGCR, err
+	}
 	watch := r.watch(&opts)
 	if r.adjust != nil {
 		r.adjust(&opts)
@@ -316,6 +329,10 @@ func (r *run) start() (int, error) {
 			return 0, nil
 		}
 		return Status(err), err
+	}
+	// Others that want to share its namespaces find it by this.
+	if err := os.WriteFile(filepath.Join(r.path, pidFile), []byte(strconv.Itoa(p.PID)), 0o600); err != nil {
+		r.note(err.Error())
 	}
 	watch.done()
 	if r.o.Step {

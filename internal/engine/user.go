@@ -32,6 +32,11 @@ func (b *builder) buildUser() error {
 		flag, value = "User of "+b.image.file, b.image.User
 	}
 	spec := account.Spec{User: account.Ref{Numeric: true}}
+	if b.o.UserNS == "keep-id" && b.o.User == "" {
+		// Whoever keeps his id wants to be himself; root is at hand with --user 0.
+		value = ""
+		spec = account.Spec{User: account.Ref{Numeric: true, ID: b.h.UID}, Group: account.Ref{Numeric: true, ID: b.h.GID}, HasGroup: true}
+	}
 	if value != "" {
 		var err error
 		if spec, err = account.ParseSpec(value); err != nil {

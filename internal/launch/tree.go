@@ -25,6 +25,15 @@ func (s *starter) makeTrees() error {
 			s.trees = append(s.trees, f)
 			continue
 		}
+		if t.Overlay != nil {
+			f, err := s.overlayTree(t)
+			if err != nil {
+				return err
+			}
+			s.open = append(s.open, f)
+			s.trees = append(s.trees, f)
+			continue
+		}
 		flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
 		if t.Recursive {
 			flags |= unix.AT_RECURSIVE
@@ -43,21 +52,30 @@ func (s *starter) makeTrees() error {
 		if err != nil {
 			return err
 		}
-		at := uint(unix.AT_EMPTY_PATH)
-		if t.IDMapRecursive {
-			at |= unix.AT_RECURSIVE
-		}
-		err = unix.MountSetattr(fd, "", at, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(ns.Fd())})
+		err = mapOwners(f, ns, t)
 		ns.Close()
 		if err != nil {
-			hint := ""
-			if errors.Is(err, unix.EINVAL) {
-				hint = "the file system at the source cannot show its owners through an id map, or is mounted with one already"
-			}
-			return &plan.Error{What: "map the owners of " + t.Source, Field: t.Field, Cause: err, Hint: hint, Call: "mount_setattr(MOUNT_ATTR_IDMAP)"}
+			return err
 		}
 	}
 	return nil
+}
+
+// mapOwners shows the owners of a detached mount through the id map of a user namespace.
+func mapOwners(mount, ns *os.File, t plan.Tree) error {
+	at := uint(unix.AT_EMPTY_PATH)
+	if t.IDMapRecursive {
+		at |= unix.AT_RECURSIVE
+	}
+	err := unix.MountSetattr(int(mount.Fd()), "", at, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(ns.Fd())})
+	if err == nil {
+		return nil
+	}
+	hint := ""
+	if errors.Is(err, unix.EINVAL) {
+		hint = "the file system at the source cannot show its owners through an id map, or is mounted with one already"
+	}
+	return &plan.Error{What: "map the owners of " + t.Source, Field: t.Field, Cause: err, Hint: hint, Call: "mount_setattr(MOUNT_ATTR_IDMAP)"}
 }
 
 // mapNamespace makes a user namespace that carries an id map and holds no process: one is made in it, which only
@@ -70,7 +88,8 @@ func mapNamespace(host plan.Host, uids, gids []specs.LinuxIDMapping) (*os.File, 
 	defer r.Close()
 	defer w.Close()
 	b := new(byte)
-	child, err := clone.Start(clone.Attr{Flags: unix.CLONE_NEWUSER, Calls: []clone.Call{clone.Read(int(r.Fd()), b)}, Keep: []any{b}})
+	// Without its copy of our end the process ends when we do.
+	child, err := clone.Start(clone.Attr{Flags: unix.CLONE_NEWUSER, Calls: []clone.Call{clone.Close(int(w.Fd())), clone.Read(int(r.Fd()), b)}, Keep: []any{b}})
 	if err != nil {
 		return nil, cloneError(err, unix.CLONE_NEWUSER)
 	}

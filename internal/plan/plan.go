@@ -24,6 +24,9 @@ type Input struct {
 	// Files are generated files that mounts of the configuration have as their source, in StateDir.
 	Files []File
 
+	// Network has the host side connect the container; nil for none.
+	Network *Network
+
 	// Announce makes the first process tell its own process id, as it sees it.
 	Announce bool
 	// Narrate makes the program report the start of each step with its time.
@@ -97,6 +100,10 @@ type Root struct {
 	// Upper and Work are the directories of the overlay's writable layer; both empty stands for a tmpfs that
 	// vanishes with the container.
 	Upper, Work string
+	// IDMap shows the owners of the files through the id map of the container's new user namespace: what belongs to
+	// root in the directories belongs to the container's root, and nothing needs another owner (chown). The host
+	// side prepares the mount (mount_setattr(2), MOUNT_ATTR_IDMAP; for Lower Linux 5.19).
+	IDMap bool
 	// Host lists what of the host's own root file system is shown, when the root is made of it.
 	Host []HostDir
 	// Links are symbolic links in the root of the host's file system, name to target.
@@ -247,6 +254,7 @@ var order = []func(*builder) error{
 	(*builder).capabilities,
 	(*builder).searchExecutable,
 	(*builder).dieWithParent,
+	(*builder).awaitNetwork,
 	(*builder).ready,
 	(*builder).handOver,
 	(*builder).noNewPrivs,
@@ -264,6 +272,7 @@ type builder struct {
 	ns    map[specs.LinuxNamespaceType]specs.LinuxNamespace
 	late  uint64      // namespaces that are made after joining a user namespace
 	trees map[int]int // index of a mount to the descriptor of its tree
+	root  int         // descriptor of the root filesystem's tree, 0 without one
 }
 
 func (b *builder) add(s ...Step) { b.steps = append(b.steps, s...) }

@@ -64,6 +64,8 @@ func (b *builder) rootfs() error {
 		return nil
 	}
 	switch r := b.in.Root; {
+	case b.root != 0:
+		b.add(preparedRoot{fd: b.root, root: r, maps: b.plan.UIDMap})
 	case len(r.Host) > 0:
 		b.add(hostRoot{b.in.StateDir, r.Host, r.Links, b.inUserNamespace()})
 	case len(r.Lower) > 0:

@@ -28,6 +28,9 @@ func (b *builder) checkSysctl(field, key, value string) error {
 	if strings.ContainsAny(value, "\n\x00") {
 		return fieldError(field, "set sysctl "+key, "the value holds a line break or a NUL byte", "")
 	}
+	if strings.ContainsAny(key, "\n\x00") {
+		return fieldError(field, "set sysctl", "its name holds a line break or a NUL byte", "")
+	}
 	slash := sysctlPath(key)
 	for _, part := range strings.Split(slash, "/") {
 		if part == "" || part == "." || part == ".." {

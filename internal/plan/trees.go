@@ -18,14 +18,20 @@ type Tree struct {
 	// MOUNT_ATTR_IDMAP, Linux 5.12); IDMapRecursive says the same of all mounts below.
 	UIDMap, GIDMap []specs.LinuxIDMapping
 	IDMapRecursive bool
+	// Overlay, when set, is the root filesystem that the tree is: an overlay over directories whose owners are shown
+	// through the id map.
+	Overlay *Root
 	// CopyUp is a path in the root filesystem Source: the tree is a tmpfs, mounted with the options Data (key and
 	// value), that starts with what is at that path.
 	CopyUp string
 	Data   [][2]string
 }
 
-// idMaps checks the id maps of mounts and plans their trees.
+// idMaps checks the id maps of the root filesystem and of mounts and plans their trees.
 func (b *builder) idMaps() error {
+	if err := b.rootTree(); err != nil {
+		return err
+	}
 	b.trees = map[int]int{}
 	for i, m := range b.spec.Mounts {
 		field := fmt.Sprintf("mounts[%d]", i)
@@ -74,4 +80,27 @@ func (b *builder) idMaps() error {
 func (b *builder) addTree(t Tree) int {
 	b.plan.Trees = append(b.plan.Trees, t)
 	return b.addFD(FD{Kind: FDTree, Index: len(b.plan.Trees) - 1})
+}
+
+// rootTree plans the root filesystem of a container that sees its owners through an id map.
+func (b *builder) rootTree() error {
+	r := b.in.Root
+	if !r.IDMap {
+		return nil
+	}
+	const what = "map the owners of the root filesystem"
+	switch {
+	case b.plan.CloneFlags&unix.CLONE_NEWUSER == 0 || b.plan.CloneFlags&unix.CLONE_NEWNS == 0:
+		return fieldError("linux.namespaces", what, "there is no new user and mount namespace whose id map could be used", "")
+	case !b.in.Host.SysAdmin:
+		return fieldError("root.path", what, "it needs CAP_SYS_ADMIN on the host", "")
+	case len(r.Host) > 0, r.Upper != "":
+		return fieldError("root.path", what, "this kind of root filesystem cannot have an id map", "")
+	}
+	t := Tree{Source: r.Path, Recursive: true, Field: "root.path", UIDMap: b.plan.UIDMap, GIDMap: b.plan.GIDMap}
+	if len(r.Lower) > 0 {
+		t.Source, t.Overlay = r.Lower[0], &b.in.Root
+	}
+	b.root = b.addTree(t)
+	return nil
 }

@@ -288,11 +288,17 @@ func Annotations(annotations map[string]string) ([]Property, error) {
 			default:
 				return nil, fail(fmt.Errorf("seconds are a number"), "")
 			}
+			if !(n >= 0 && n <= maxSeconds) { // NaN is neither
+				return nil, fail(fmt.Errorf("seconds are between 0 and %d", uint64(maxSeconds)), "")
+			}
 			name, v = seconds+"USec", dbus.MakeVariant(uint64(n*1e6))
 		}
 		p = append(p, Property{Name: name, Value: v})
 	}
 	return p, nil
 }
+
+// maxSeconds is a span of time that fits into microseconds in 64 bits: 31 thousand years.
+const maxSeconds = 1e12
 
 func letter(c rune) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
