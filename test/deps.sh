@@ -29,6 +29,7 @@ zstd                            zstd                another
 setpriv                         util-linux          other users, namespaces
 ip                              iproute2            looks at networks
 nft                             nftables            looks at firewalls
+iptables-nft                    iptables            the rules of others beside ours
 ps                              procps              looks at processes
 jq                              jq                  reads JSON in scripts
 LIST
