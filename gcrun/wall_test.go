@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"gcr/test/lab"
 )
 
 // outside are the packages beyond the standard library that gcrun may link. Each costs start-up time, and each is
@@ -27,6 +29,9 @@ var inside = []string{
 }
 
 func TestLinksOnlyWhatARuntimeNeeds(t *testing.T) {
+	if !lab.HasGo() {
+		t.Skip("the go command is missing")
+	}
 	out, err := exec.Command("go", "list", "-deps", ".").Output()
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -100,19 +99,4 @@ func TestLoad(t *testing.T) {
 	if _, _, err := Load(path); err != nil {
 		t.Errorf("unknown fields are not ignored: %v", err)
 	}
-}
-
-func FuzzParse(f *testing.F) {
-	b, err := json.Marshal(Example())
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(b)
-	f.Add([]byte(`{}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		s, err := Parse(data)
-		if (s == nil) == (err == nil) {
-			t.Errorf("both or neither: %v %v", s, err)
-		}
-	})
 }

@@ -119,7 +119,7 @@ func play(t *testing.T, r Role) {
 	if err := copyFile(exe, program, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-test.run=^" + top + "$", "-test.v"}
+	args := []string{"-test.run=^" + top + "$", "-test.v", fmt.Sprintf("-test.short=%v", testing.Short())}
 	if f := os.Getenv("GCR_LAB_RUN"); f != "" { // one subtest, for whoever hunts a bug
 		args[0] += "/" + f
 	}
