@@ -50,8 +50,11 @@ type Input struct {
 	DieWithParent bool
 	// Init puts a small init process before the user's command: it passes signals on and reaps orphans.
 	Init bool
-	// CreateCwd makes a working directory that does not exist instead of refusing it.
+	// CreateCwd makes a working directory that does not exist, as root of the container, instead of refusing it.
 	CreateCwd bool
+	// Volumes are directories inside the root filesystem that stay writable when the rest is read-only. What is
+	// missing is made.
+	Volumes []string
 	// PreserveFDs is the number of descriptors from 3 on that the user's command inherits.
 	PreserveFDs int
 }
@@ -97,6 +100,8 @@ type Root struct {
 	// Upper and Work are the directories of the overlay's writable layer; both empty stands for a tmpfs that
 	// vanishes with the container.
 	Upper, Work string
+	// Volatile says that what is in Upper dies with the container, so that nothing of it needs to reach the disk.
+	Volatile bool
 	// Host lists what of the host's own root file system is shown, when the root is made of it.
 	Host []HostDir
 	// Links are symbolic links in the root of the host's file system, name to target.
@@ -226,7 +231,9 @@ var order = []func(*builder) error{
 	(*builder).loopback,
 	(*builder).propagation,
 	(*builder).rootfs,
+	(*builder).volumes,
 	(*builder).mounts,
+	(*builder).makeCwd,
 	(*builder).devices,
 	(*builder).console,
 	(*builder).hooks,
