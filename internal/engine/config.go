@@ -25,6 +25,11 @@ type Config struct {
 	// DenySetgroups: "deny" has to be written to /proc/PID/setgroups before gid_map.
 	DenySetgroups bool
 
+	// MakeCwd: the working directory comes from an image, which need not have it, and is made where it is missing.
+	MakeCwd bool
+	// ImageVolumes are directories that the image declares to be written to: they stay writable under --read-only.
+	ImageVolumes []string
+
 	// Interactive: the caller's standard input reaches the command; otherwise it reads /dev/null.
 	Interactive bool
 	Init        bool // an init is process 1

@@ -54,6 +54,7 @@ type ImageConfig struct {
 	Cmd        []string
 	WorkingDir string
 	StopSignal string
+	Volumes    map[string]struct{}
 	Labels     map[string]string
 
 	file string // where it was read, for errors

@@ -13,6 +13,7 @@ import (
 
 	"gcr/internal/cgroup"
 	"gcr/internal/hostfacts"
+	"gcr/internal/image"
 	"gcr/internal/launch"
 	"gcr/internal/plan"
 	"gcr/internal/seccomp"
@@ -72,6 +73,8 @@ type run struct {
 	// The layers of an image: names below a directory, topmost first.
 	lowerDir string
 	lower    []string
+	scratch  *image.Scratch // for what the container writes; nil for memory
+	notes    []string
 	close_   []func()
 
 	adjust func(*launch.Options) // changes what is launched, for tests that break it on purpose
@@ -119,8 +122,8 @@ func (r *run) prepare() error {
 	r.path = filepath.Join(r.stateRoot(), name)
 	in := plan.Input{
 		Spec: r.cfg.Place(r.path), StateDir: r.path, Host: r.facts, DieWithParent: true, Init: r.cfg.Init,
-		CreateCwd: r.cfg.Root.Kind == RootImage,
-		Announce:  r.verbose(), Narrate: r.o.Trace, Stops: r.o.Step,
+		CreateCwd: r.cfg.MakeCwd, Volumes: r.cfg.ImageVolumes,
+		Announce: r.verbose(), Narrate: r.o.Trace, Stops: r.o.Step,
 	}
 	for _, f := range r.cfg.Files {
 		in.Files = append(in.Files, plan.File{Name: f.Name, Content: string(f.Content)})
@@ -183,7 +186,11 @@ func (r *run) root() (plan.Root, error) {
 	case RootEphemeral:
 		return plan.Root{Lower: []string{r.cfg.Root.Path}}, nil
 	case RootImage:
-		return plan.Root{Lower: r.lower, LowerDir: r.lowerDir}, nil
+		root := plan.Root{Lower: r.lower, LowerDir: r.lowerDir}
+		if r.scratch != nil {
+			root.Upper, root.Work, root.Volatile = r.scratch.Upper(), r.scratch.Work(), true
+		}
+		return root, nil
 	case RootHost:
 		return hostTree(r.host.rootless())
 	}
@@ -257,7 +264,7 @@ func (r *run) explain() error {
 // start makes the container and waits for its end.
 func (r *run) start() (int, error) {
 	if r.verbose() {
-		for _, n := range r.cfg.Notes {
+		for _, n := range append(r.notes, r.cfg.Notes...) {
 			r.note(n)
 		}
 		log.Printf("[run] as pid %d", os.Getpid())
@@ -279,6 +286,9 @@ func (r *run) start() (int, error) {
 		return StatusGCR, err
 	}
 	if err := r.openStdio(); err != nil {
+		return StatusGCR, err
+	}
+	if err := r.makeScratch(); err != nil {
 		return StatusGCR, err
 	}
 	defer r.deleteCgroup()
