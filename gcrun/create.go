@@ -111,7 +111,7 @@ func runRun(g *globals, c *command, args []string) error {
 	var forward func(*launch.Process)
 	if !o.Detached {
 		var stop func()
-		forward, stop = launch.ForwardSignals()
+		forward, stop = launch.ForwardSignals(0)
 		defer stop()
 	}
 	r, err := g.store().Run(o)

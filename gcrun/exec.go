@@ -65,7 +65,7 @@ func runExec(g *globals, c *command, args []string) error {
 	var forward func(*launch.Process)
 	if !o.Detached {
 		var stop func()
-		forward, stop = launch.ForwardSignals()
+		forward, stop = launch.ForwardSignals(0)
 		defer stop()
 	}
 	x, err := g.store().Exec(o)

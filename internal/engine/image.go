@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"gcr/internal/image"
 	"gcr/internal/image/progress"
@@ -40,15 +42,17 @@ func (r *run) findRoot() (*RootFS, error) {
 		}
 		return nil, err
 	}
-	hold, err := store.Hold(img, name)
+	by := r.o.Name
+	if by == "" {
+		by = fmt.Sprintf("of process %d", os.Getpid())
+	}
+	hold, err := store.Hold(img, by)
 	if err != nil {
 		return nil, err
 	}
 	r.close_ = append(r.close_, func() { hold.Close() })
 	r.lowerDir, r.lower = img.ShortLayers()
-	if err := r.placeScratch(store, hold); err != nil {
-		return nil, err
-	}
+	r.placeScratch(store, hold)
 	files, err := rootfile.OpenLayers(img.Layers()...)
 	if err != nil {
 		return nil, &Error{Op: "read", Object: "layers of image " + quote(name), Cause: cause(err)}
@@ -64,17 +68,16 @@ func (r *run) findRoot() (*RootFS, error) {
 
 // placeScratch decides where the container's changes go: to the disk of the store, as people expect of an image,
 // whose containers may write more than fits into memory. --ephemeral asks for memory.
-func (r *run) placeScratch(store *image.Store, hold *image.Hold) error {
+func (r *run) placeScratch(store *image.Store, hold *image.Hold) {
 	if r.o.Ephemeral {
-		return nil
+		return
 	}
 	ok, kind := store.TakesUpper()
 	if !ok {
 		r.notes = append(r.notes, "what the container writes is kept in memory: the image store "+store.Root()+" is on a file system ("+kind+") that overlayfs cannot write to")
-		return nil
+		return
 	}
 	r.scratch = hold.Scratch(store)
-	return nil
 }
 
 // makeScratch makes the directories for the container's changes.
@@ -105,10 +108,18 @@ func (r *run) findImage(name string) (*image.Image, *image.Store, error) {
 			return nil, nil, err
 		}
 	}
-	if r.o.Pull != "always" {
-		img, err := store.Resolve(name, want)
-		missing := errors.Is(err, image.ErrNotFound) || errors.Is(err, image.ErrIncomplete)
-		if err == nil || !missing || r.o.Pull == "never" {
+	img, err := store.Resolve(name, want)
+	missing := errors.Is(err, image.ErrNotFound) || errors.Is(err, image.ErrIncomplete)
+	switch r.o.Pull {
+	case "always":
+	case "never":
+		return img, store, err
+	case "newer":
+		if err != nil && !missing {
+			return nil, nil, err
+		}
+	default:
+		if !missing {
 			return img, store, err
 		}
 	}
@@ -116,6 +127,14 @@ func (r *run) findImage(name string) (*image.Image, *image.Store, error) {
 	if !r.o.Quiet {
 		o.Progress = progress.New(os.Stderr)
 	}
-	img, err := store.Pull(context.Background(), name, o)
-	return img, store, err
+	// Ctrl-C ends the transfer in good order; what has come is kept for the next one.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	pulled, perr := store.Pull(ctx, name, o)
+	o.Progress.Wait()
+	if perr != nil && err == nil && r.o.Pull == "newer" && ctx.Err() == nil {
+		r.notes = append(r.notes, "the image that is there is used: "+perr.Error())
+		return img, store, nil
+	}
+	return pulled, store, perr
 }

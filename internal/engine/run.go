@@ -9,6 +9,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"gcr/internal/cgroup"
@@ -310,7 +311,7 @@ func (r *run) start() (int, error) {
 	}
 	forward, stop := func(*launch.Process) {}, func() {}
 	if !r.o.Step {
-		forward, stop = launch.ForwardSignals()
+		forward, stop = launch.ForwardSignals(syscall.Signal(r.cfg.StopSignal))
 	}
 	p, err := launch.Start(r.plan, opts)
 	if err != nil {
@@ -326,7 +327,7 @@ func (r *run) start() (int, error) {
 	}
 	watch.done()
 	if r.o.Step {
-		forward, stop = launch.ForwardSignals()
+		forward, stop = launch.ForwardSignals(syscall.Signal(r.cfg.StopSignal))
 	}
 	defer stop()
 	defer p.Close()

@@ -12,8 +12,9 @@ import (
 // that come before the process is there wait for it: call it with the process once it has started.
 //
 // Those that the caller needs itself stay with it: SIGCHLD, SIGURG (the Go runtime's), SIGPIPE, SIGWINCH (the
-// terminal's) and the three that stop a job.
-func ForwardSignals() (to func(*Process), stop func()) {
+// terminal's) and the three that stop a job. A request to end, SIGTERM, reaches the process as the signal term:
+// an image may say that its command wants to be asked in another way (OCI image-spec config.md, "StopSignal").
+func ForwardSignals(term syscall.Signal) (to func(*Process), stop func()) {
 	ch := make(chan os.Signal, 64)
 	var list []os.Signal
 	for n := syscall.Signal(1); n < 32; n++ {
@@ -33,6 +34,9 @@ func ForwardSignals() (to func(*Process), stop func()) {
 		go func() {
 			for s := range ch {
 				if sig, ok := s.(syscall.Signal); ok {
+					if sig == unix.SIGTERM && term != 0 {
+						sig = term
+					}
 					_ = p.Signal(sig)
 				}
 			}
