@@ -22,8 +22,10 @@ type Config struct {
 	// Files have to be written to the container's state directory before it starts.
 	Files []File
 
+	// Landlock, unless empty, lists all files that the command may reach.
+	Landlock []LandlockRule `json:",omitempty"`
 	// Shifted: the container's ids stand for others on the host, and the root filesystem is shown through the same map.
-	Shifted bool
+	Shifted bool `json:",omitempty"`
 	// MapTool: newuidmap and newgidmap have to write the id maps.
 	MapTool bool
 	// DenySetgroups: "deny" has to be written to /proc/PID/setgroups before gid_map.
@@ -32,6 +34,10 @@ type Config struct {
 	// Network is what the flags ask for; names of GatewayNames stand for the host in /etc/hosts.
 	Network      *network.Request
 	GatewayNames []string `json:",omitempty"`
+	// MakeCwd: the working directory comes from an image, which need not have it, and is made where it is missing.
+	MakeCwd bool
+	// ImageVolumes are directories that the image declares to be written to: they stay writable under --read-only.
+	ImageVolumes []string
 
 	// Interactive: the caller's standard input reaches the command; otherwise it reads /dev/null.
 	Interactive bool

@@ -33,7 +33,7 @@ func TestRefuses(t *testing.T) {
 		{"--network b/r ubuntu", root, []string{`"b/r" (--network)`, "letters, digits"}},
 		{"--userns host ubuntu", user, []string{"(--userns=host)", "ordinary user", "as root"}},
 		{"--without user ubuntu", user, []string{"(--without=user)"}},
-		{"--userns keep-id ubuntu", user, []string{`"keep-id" (--userns)`}},
+		{"--userns sideways ubuntu", user, []string{`"sideways" (--userns)`}},
 
 		// What needs a mount namespace.
 		{"--without mnt -v /srv/data:/x ubuntu", root, []string{"--volume with no mount namespace", "add mnt"}},

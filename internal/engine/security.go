@@ -91,6 +91,16 @@ func (b *builder) buildSecurity() error {
 		}
 		b.unmasked = true
 	}
+	var err error
+	if b.config.Landlock, err = b.o.landlock(); err != nil {
+		return err
+	}
+	if len(b.config.Landlock) > 0 {
+		if seen["no-new-privileges"] && !noNewPrivileges {
+			return conflict("--landlock", "no-new-privileges=false", "the kernel takes Landlock rules only where new privileges are forbidden", "leave one of them out")
+		}
+		noNewPrivileges = true
+	}
 	b.spec.Process.NoNewPrivileges = noNewPrivileges
 	if b.set.has(nsMount) && !b.unmasked {
 		b.spec.Linux.MaskedPaths = maskedPaths(b.h.Thermal)

@@ -145,6 +145,10 @@ func parseIDMap(value string) ([]specs.LinuxIDMapping, error) {
 		}
 		var n [3]uint32
 		for i := range f {
+			if i == 2 && f[i] == "4294967295" {
+				n[i] = 1<<32 - 1 // as many as there are ids, which is no id itself
+				continue
+			}
 			var err error
 			if n[i], err = account.ParseID(f[i]); err != nil {
 				return nil, fmt.Errorf("%q %w", f[i], err)

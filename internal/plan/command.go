@@ -18,15 +18,14 @@ func (b *builder) cwd() error {
 	if !path.IsAbs(cwd) {
 		return fieldError("process.cwd", "plan working directory", fmt.Sprintf("%q is not an absolute path", cwd), "")
 	}
-	b.add(workdir{cwd, b.in.CreateCwd, b.has(specs.MountNamespace)})
+	b.add(workdir{cwd, b.has(specs.MountNamespace)})
 	return nil
 }
 
 // workdir changes to the working directory.
 type workdir struct {
-	path   string
-	create bool
-	check  bool
+	path  string
+	check bool
 }
 
 func (s workdir) Info() Info {
@@ -37,21 +36,7 @@ func (s workdir) Info() Info {
 }
 
 func (s workdir) Emit(e *emitter) {
-	if s.create {
-		mk, ok := e.NewLabel(), e.NewLabel()
-		e.Chdir(s.path).OnError(unix.ENOENT, mk)
-		e.Jump(ok)
-		e.Bind(mk)
-		at := ""
-		for _, name := range strings.Split(strings.Trim(path.Clean(s.path), "/"), "/") {
-			at += "/" + name
-			e.Mkdirat(program.CWD, at, 0o755).Ignore(unix.EEXIST)
-		}
-		e.Chdir(s.path)
-		e.Bind(ok)
-	} else {
-		e.Chdir(s.path)
-	}
+	e.Chdir(s.path)
 	if !s.check {
 		return
 	}
@@ -121,8 +106,7 @@ func (s search) Info() Info {
 
 func (s search) Emit(e *emitter) {
 	e.exe = e.Set(e.String(s.candidates[0]))
-	found, denied := e.NewLabel(), e.NewLabel()
-	_ = denied
+	found := e.NewLabel()
 	refused := e.Set(program.Num(0))
 	for _, c := range s.candidates {
 		next, no := e.NewLabel(), e.NewLabel()
@@ -136,14 +120,16 @@ func (s search) Emit(e *emitter) {
 		}
 		e.Jump(next)
 		e.Bind(dir)
-		e.Executable(p).OnError(unix.EACCES, no).OnError(unix.ENOENT, next).OnError(unix.ENOTDIR, next)
+		check := e.Executable(p).OnError(unix.EACCES, no).OnError(unix.ENOENT, next)
+		if len(s.candidates) > 1 {
+			check.OnError(unix.ENOTDIR, next)
+		}
 		e.SetTo(e.exe, p)
 		e.Jump(found)
 		e.Bind(no)
 		e.SetTo(refused, program.Num(1))
 		e.Bind(next)
 	}
-	e.Bind(denied)
 	none := e.NewLabel()
 	e.If(refused, 0, none)
 	e.Fail(unix.EACCES, s.name+" may be executed")

@@ -123,9 +123,24 @@ var goldenConfigs = []struct {
 	{"root-overlay-layers", variant(func(in *Input) {
 		in.Root = Root{Lower: []string{"/l/top:1", "/l/a,b", `/l/back\slash`}, Upper: "/up", Work: "/work dir"}
 	})},
+	{"root-overlay-image", variant(func(in *Input) {
+		in.Root = Root{Lower: []string{"top", "base"}, LowerDir: "/store/l", Upper: "/store/c/upper", Work: "/store/c/work", Volatile: true}
+		in.Volumes = []string{"/var/lib/data", "/log"}
+		in.Spec.Root.Readonly = true
+	})},
 	{"root-overlay-user", func() Input {
 		in := rootless(base(), ownID(), ownID())
 		in.Root = Root{Lower: []string{"/srv/rootfs"}}
+		return in
+	}},
+	{"root-mapped", func() Input {
+		in := base()
+		in.Host.SysAdmin = true
+		in.Spec.Linux.Namespaces = append(in.Spec.Linux.Namespaces, namespaces("user")...)
+		in.Spec.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 524288, Size: 65536}}
+		in.Spec.Linux.GIDMappings = in.Spec.Linux.UIDMappings
+		in.Spec.Mounts = append(in.Spec.Mounts, specs.Mount{Destination: "/src", Type: "bind", Source: "/home/me/src", Options: []string{"rbind", "idmap"}})
+		in.Root.IDMap = true
 		return in
 	}},
 	{"root-host", variant(func(in *Input) {

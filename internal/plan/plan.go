@@ -51,10 +51,15 @@ type Input struct {
 	Resctrl bool
 	// DieWithParent kills the first process when the thread that started it ends (PR_SET_PDEATHSIG).
 	DieWithParent bool
+	// Landlock, unless empty, lists all files that the user's command may reach.
+	Landlock []LandlockRule
 	// Init puts a small init process before the user's command: it passes signals on and reaps orphans.
 	Init bool
-	// CreateCwd makes a working directory that does not exist instead of refusing it.
+	// CreateCwd makes a working directory that does not exist, as root of the container, instead of refusing it.
 	CreateCwd bool
+	// Volumes are directories inside the root filesystem that stay writable when the rest is read-only. What is
+	// missing is made.
+	Volumes []string
 	// PreserveFDs is the number of descriptors from 3 on that the user's command inherits.
 	PreserveFDs int
 }
@@ -68,6 +73,8 @@ type File struct {
 // Host holds the facts about the host that a plan depends on.
 type Host struct {
 	UID, GID int
+	// Landlock is the version of the kernel's Landlock interface, 0 without one.
+	Landlock int
 	// UserNamespace says that the caller is in a user namespace already, where root is not the host's: it may not
 	// make device nodes, for instance.
 	UserNamespace bool
@@ -104,6 +111,8 @@ type Root struct {
 	// root in the directories belongs to the container's root, and nothing needs another owner (chown). The host
 	// side prepares the mount (mount_setattr(2), MOUNT_ATTR_IDMAP; for Lower Linux 5.19).
 	IDMap bool
+	// Volatile says that what is in Upper dies with the container, so that nothing of it needs to reach the disk.
+	Volatile bool
 	// Host lists what of the host's own root file system is shown, when the root is made of it.
 	Host []HostDir
 	// Links are symbolic links in the root of the host's file system, name to target.
@@ -233,7 +242,9 @@ var order = []func(*builder) error{
 	(*builder).loopback,
 	(*builder).propagation,
 	(*builder).rootfs,
+	(*builder).volumes,
 	(*builder).mounts,
+	(*builder).makeCwd,
 	(*builder).devices,
 	(*builder).console,
 	(*builder).hooks,
@@ -258,6 +269,7 @@ var order = []func(*builder) error{
 	(*builder).ready,
 	(*builder).handOver,
 	(*builder).noNewPrivs,
+	(*builder).landlock,
 	(*builder).seccomp,
 	(*builder).finalCapabilities,
 	(*builder).exec,

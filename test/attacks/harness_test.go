@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"gcr/test/lab"
 )
 
 // museum is what one run of an attack has at hand: a root filesystem of the attacker's making, and a
@@ -154,7 +156,7 @@ var built string
 // program is the gcr under test: built from the source, or, where there is no go command, the one that was
 // brought along.
 var program = sync.OnceValues(func() (string, error) {
-	if _, err := exec.LookPath("go"); err != nil {
+	if !lab.HasGo() {
 		return filepath.Abs("../../gcr")
 	}
 	dir, err := os.MkdirTemp("", "museum")

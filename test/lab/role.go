@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -118,7 +119,7 @@ func play(t *testing.T, r Role) {
 	if err := copyFile(exe, program, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-test.run=^" + top + "$", "-test.v"}
+	args := []string{"-test.run=^" + top + "$", "-test.v", fmt.Sprintf("-test.short=%v", testing.Short())}
 	if f := os.Getenv("GCR_LAB_RUN"); f != "" { // one subtest, for whoever hunts a bug
 		args[0] += "/" + f
 	}
@@ -128,6 +129,13 @@ func play(t *testing.T, r Role) {
 		cmd.Env = append(cmd.Env, stageVar+"=1")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
 	}
+	// It ends with the test, however that ends.
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	out, err := cmd.CombinedOutput()
 	failed, seen := repeat(t, top, out)
 	if err != nil && !failed || seen == 0 {
@@ -258,6 +266,10 @@ func become(r Role) error {
 		if err := syscall.Setresuid(UserID, UserID, UserID); err != nil {
 			return err
 		}
+	}
+	// The change of user has taken the signal of the parent's death away; execve keeps it.
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return err
 	}
 	exe := filepath.Join(dir, filepath.Base(os.Args[0]))
 	return fmt.Errorf("start %s again: %w", exe, syscall.Exec(exe, os.Args, env))
