@@ -30,31 +30,12 @@ setpriv                         util-linux          other users, namespaces
 ip                              iproute2            looks at networks
 nft                             nftables            looks at firewalls
 iptables-nft                    iptables            the rules of others beside ours
+pasta                           passt               networks without root
+slirp4netns                     slirp4netns         the same, by other people
 ps                              procps              looks at processes
 jq                              jq                  reads JSON in scripts
 LIST
 }
-declare -A package=(
-    [busybox]=busybox-static      # the smallest real root filesystem
-    [mmdebstrap]=mmdebstrap       # a real distribution
-    [newuidmap]=uidmap            # ranges of ids for ordinary users
-    [shellcheck]=shellcheck
-    [gcc]=gcc                     # the reference for system call filters is built from C
-    [setpriv]=util-linux
-    [ip]=iproute2
-    [nft]=nftables
-    [iptables-nft]=iptables       # firewalls of others, to live beside
-    [pasta]=passt                 # networks without root
-    [slirp4netns]=slirp4netns
-    [ps]=procps
-    [runc]=runc                   # a peer, to compare with
-    [jq]=jq
-)
-missing=()
-for tool in "${!package[@]}"; do
-    command -v "$tool" >/dev/null || missing+=("${package[$tool]}")
-done
-[ -e /usr/include/seccomp.h ] || missing+=(libseccomp-dev)
 
 PATH=$PATH:/usr/sbin:/sbin
 missing=()
