@@ -21,6 +21,7 @@ import (
 	"gcr/internal/engine"
 	"gcr/internal/image/userns"
 	"gcr/internal/imagecmd"
+	"gcr/internal/networkcmd"
 	"gcr/internal/seccomp/seccompcmd"
 
 	"github.com/spf13/cobra"
@@ -55,7 +56,7 @@ see gcr run --explain, --trace and --step.`,
 		Version:       version,
 	}
 	root.SetVersionTemplate("gcr version {{.Version}}" + revision() + "\n")
-	root.AddCommand(runCommand(&status), seccompcmd.Command())
+	root.AddCommand(runCommand(&status), networkcmd.Command(), seccompcmd.Command())
 	root.AddCommand(imagecmd.Commands()...)
 	root.SetArgs(args)
 	if err := root.Execute(); err != nil {

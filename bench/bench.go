@@ -14,12 +14,13 @@ type bench struct {
 	quick  bool
 	only   string
 	dir    string // scratch directory
-	state  string // below it each runtime keeps its state, on the tmpfs /run
+	state  string // below it each runtime keeps its state, on a tmpfs
 	groups *groups
 
 	contenders []*contender
 	system     system
 	results    []*result
+	steps      []step
 	skipped    []string // what could not be measured, and why
 	lastID     int
 }
@@ -41,6 +42,10 @@ func newBench(quick bool, only string) (*bench, error) {
 	if err := os.MkdirAll(b.state, 0o711); err != nil {
 		return nil, err
 	}
+	// /run is a tmpfs on most systems, but not on all: the runtimes' records shall cost the same everywhere.
+	if err := unix.Mount("tmpfs", b.state, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=711"); err != nil {
+		return nil, fmt.Errorf("mount a tmpfs for the runtimes' records: %w", err)
+	}
 	if b.groups, err = makeGroups(); err != nil {
 		return nil, err
 	}
@@ -51,6 +56,7 @@ func (b *bench) cleanUp() {
 	b.groups.kill()
 	reapAll()
 	b.groups.remove()
+	_ = unix.Unmount(b.state, unix.MNT_DETACH)
 	os.RemoveAll(b.state)
 	os.RemoveAll(b.dir)
 }

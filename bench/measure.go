@@ -80,6 +80,12 @@ func (b *bench) measureAll() error {
 	b.held()
 	b.calls()
 	b.sizes()
+	if b.only == "" || b.wants("timeline") {
+		var err error
+		if b.steps, err = b.timeline(); err != nil {
+			b.skip("timeline", err)
+		}
+	}
 	return nil
 }
 
@@ -172,7 +178,6 @@ func (b *bench) batch(c *contender, n, each int) (usage, error) {
 	type job struct {
 		s     *spawner
 		timed []func() (usage, error)
-		after []func()
 	}
 	jobs := make([]job, n)
 	for i := range jobs {

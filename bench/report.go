@@ -143,7 +143,11 @@ func (b *bench) write(dir, text string) error {
 	if err != nil {
 		return err
 	}
-	for name, data := range map[string]string{"results.md": text, "medians.svg": b.plot(), "results.json": string(raw) + "\n"} {
+	files := map[string]string{"results.md": text, "medians.svg": b.plot(), "results.json": string(raw) + "\n"}
+	if len(b.steps) > 0 {
+		files["timeline.svg"] = timelineSVG(b.steps)
+	}
+	for name, data := range files {
 		tmp := filepath.Join(dir, "."+name)
 		if err := os.WriteFile(tmp, []byte(data), 0o644); err != nil {
 			return err

@@ -4,10 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"time"
+
+	"gcr/internal/lifecycle"
 )
 
 // logger writes to the file of --log. Engines read the file as a whole, so it holds nothing but complete entries,
@@ -16,7 +17,7 @@ type logger struct {
 	file, format string
 	verbose      bool
 	out          *os.File
-	journal      *net.UnixConn
+	journal      *os.File
 	kept         []string
 }
 
@@ -44,9 +45,9 @@ func (l *logger) open() error {
 	return nil
 }
 
-// dialJournal connects to systemd's journal (systemd.journal-fields(7), native protocol).
+// dialJournal connects to systemd's journal.
 func (l *logger) dialJournal() error {
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: "/run/systemd/journal/socket", Net: "unixgram"})
+	conn, err := lifecycle.DialJournal()
 	if err != nil {
 		return fmt.Errorf("open log: connect to the journal: %w", err)
 	}

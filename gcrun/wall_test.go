@@ -11,13 +11,6 @@ import (
 // outside are the packages beyond the standard library that gcrun may link. Each costs start-up time, and each is
 // code that runs as root: docs/dependencies.md says why it is there.
 var outside = []string{
-	"github.com/cilium/ebpf/asm",
-	"github.com/cilium/ebpf/internal",
-	"github.com/cilium/ebpf/internal/linux",
-	"github.com/cilium/ebpf/internal/platform",
-	"github.com/cilium/ebpf/internal/sys",
-	"github.com/cilium/ebpf/internal/testutils/testmain",
-	"github.com/cilium/ebpf/internal/unix",
 	"github.com/opencontainers/runtime-spec/specs-go",
 	"github.com/opencontainers/runtime-spec/specs-go/features",
 	"golang.org/x/sys/unix",
@@ -26,7 +19,8 @@ var outside = []string{
 
 // inside are the packages of GCR that it may link.
 var inside = []string{
-	"gcr/gcrun", "gcr/internal/account", "gcr/internal/cgroup", "gcr/internal/clone", "gcr/internal/hostfacts", "gcr/internal/launch", "gcr/internal/lifecycle",
+	"gcr/gcrun", "gcr/internal/account", "gcr/internal/cgroup", "gcr/internal/clone", "gcr/internal/hostfacts", "gcr/internal/hostfile",
+	"gcr/internal/jsonlean", "gcr/internal/launch", "gcr/internal/lifecycle",
 	"gcr/internal/plan", "gcr/internal/procfs", "gcr/internal/program", "gcr/internal/rootfile", "gcr/internal/seccomp", "gcr/internal/spec",
 }
 

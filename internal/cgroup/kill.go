@@ -31,6 +31,9 @@ func (g *Group) Kill(ctx context.Context, sig unix.Signal) error {
 		}
 		return nil
 	}
+	if sig == unix.SIGKILL {
+		g.killElsewhere(d)
+	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	freezer, err := g.freezable("freeze")
@@ -74,6 +77,20 @@ func (g *Group) Kill(ctx context.Context, sig unix.Signal) error {
 		return fail(signalErr)
 	}
 	return nil
+}
+
+// killElsewhere kills the processes that are in the group in some hierarchy other than the main one: on their way
+// in, a process enters one after the other, and it may have been frozen or left by its parent half-way.
+func (g *Group) killElsewhere(main groupDir) {
+	for _, d := range g.dirs {
+		switch d.key {
+		case main.key:
+		case "":
+			_ = writeFile(d.dir, "cgroup.kill", "1")
+		default:
+			_, _ = signalAll(d, unix.SIGKILL)
+		}
+	}
 }
 
 // halfway leaves half of the time for what comes after.

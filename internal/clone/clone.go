@@ -129,6 +129,9 @@ func Dup3(from, to int) Call {
 	return Call{unix.SYS_DUP3, [6]uintptr{uintptr(from), uintptr(to)}}
 }
 
+// Close is close(2).
+func Close(fd int) Call { return Call{unix.SYS_CLOSE, [6]uintptr{uintptr(fd)}} }
+
 // Read is read(2) of one byte into b, which must be kept alive: the child waits for the parent.
 func Read(fd int, b *byte) Call {
 	return Call{unix.SYS_READ, [6]uintptr{uintptr(fd), uintptr(unsafe.Pointer(b)), 1}}

@@ -61,7 +61,7 @@ func Build(o *Options, h *Host, root *RootFS) (*Config, error) {
 	}
 	b.buildRoot()
 	for _, step := range [...]func() error{
-		b.buildHostname, b.buildUser, b.buildTerminal, b.buildEnv, b.buildCommand, b.buildCwd,
+		b.buildNetwork, b.buildHostname, b.buildUser, b.buildTerminal, b.buildEnv, b.buildCommand, b.buildCwd,
 		b.buildCapabilities, b.buildSecurity, b.buildMounts, b.buildDevices, b.buildSysctls, b.buildUlimits,
 		b.buildResources, b.buildMetadata, b.checkArgs,
 	} {

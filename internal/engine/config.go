@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"gcr/internal/network"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -28,6 +30,10 @@ type Config struct {
 	MapTool bool
 	// DenySetgroups: "deny" has to be written to /proc/PID/setgroups before gid_map.
 	DenySetgroups bool
+
+	// Network is what the flags ask for; names of GatewayNames stand for the host in /etc/hosts.
+	Network      *network.Request
+	GatewayNames []string `json:",omitempty"`
 
 	// Interactive: the caller's standard input reaches the command; otherwise it reads /dev/null.
 	Interactive bool

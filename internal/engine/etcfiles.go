@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"net/netip"
 	"strings"
+
+	"gcr/internal/network"
 )
 
 // hostNames are the lines of /etc/hosts that every container has.
@@ -76,7 +78,11 @@ func (b *builder) addedHosts() ([]byte, error) {
 			return nil, badValue(flag, value, "the name "+quote(name)+" "+why, "")
 		}
 		if ip == "host-gateway" {
-			return nil, badValue(flag, value, "there is no gateway to the host without a network", "give an address")
+			if !b.set.has(nsNet) || b.config.Network.Mode == network.None {
+				return nil, badValue(flag, value, "there is no gateway to the host without a network", "give an address")
+			}
+			b.config.GatewayNames = append(b.config.GatewayNames, name)
+			continue
 		}
 		addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(ip, "["), "]"))
 		if err != nil || addr.Zone() != "" {
@@ -169,7 +175,12 @@ func (b *builder) resolvConf() ([]byte, error) {
 
 	var out []byte
 	line := func(words ...string) { out = append(out, strings.Join(words, " ")+"\n"...) }
-	for raw := range strings.Lines(string(b.h.ResolvConf)) {
+	host := b.h.ResolvConf
+	if b.set.has(nsNet) && onlyLoopback(host) && len(b.h.ResolvUpstream) > 0 {
+		// systemd-resolved listens on the host's loopback; it keeps a file with the servers that it asks itself.
+		host = b.h.ResolvUpstream
+	}
+	for raw := range strings.Lines(string(host)) {
 		f := strings.Fields(raw)
 		if len(f) < 2 || f[0][0] == '#' || f[0][0] == ';' {
 			continue
@@ -201,6 +212,16 @@ func (b *builder) resolvConf() ([]byte, error) {
 		line(append([]string{"options"}, options...)...)
 	}
 	return out, nil
+}
+
+// onlyLoopback tells whether all name servers of a resolv.conf are on the host itself.
+func onlyLoopback(conf []byte) bool {
+	for raw := range strings.Lines(string(conf)) {
+		if f := strings.Fields(raw); len(f) > 1 && f[0] == "nameserver" && !isLoopback(f[1]) {
+			return false
+		}
+	}
+	return true
 }
 
 // isLoopback tells whether a name server is on the host itself, as systemd-resolved's 127.0.0.53 is.

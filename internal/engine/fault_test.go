@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -241,14 +242,17 @@ func victim(spec string) int {
 			}
 		case "running":
 			go func() {
-				// The command runs when the program has become it.
+				// The command runs when the program has become it: the name of the process is no longer the program's.
 				for {
-					if data, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid())); err == nil && len(data) > 0 {
-						break
+					tasks, _ := filepath.Glob("/proc/self/task/*/children")
+					for _, task := range tasks {
+						child, _ := os.ReadFile(task)
+						if name, err := os.ReadFile("/proc/" + strings.TrimSpace(string(child)) + "/comm"); err == nil && string(name) == "sleep\n" {
+							die()
+						}
 					}
 					time.Sleep(time.Millisecond)
 				}
-				die()
 			}()
 		}
 	})

@@ -38,11 +38,13 @@ type Host struct {
 	Release    string // of the kernel
 	CPUs       int    // that gcr may run on
 	ResolvConf []byte // /etc/resolv.conf
-	Thermal    []string
-	Files      Files // below the host's root; for a container without a mount namespace
-	Stat       func(path string) (hostfacts.File, error)
-	Devices    func(path string) ([]hostfacts.Device, error)
-	ReadFile   func(path string, max int64) ([]byte, error)
+	// ResolvUpstream is the resolv.conf that systemd-resolved keeps beside its stub; empty without it.
+	ResolvUpstream []byte
+	Thermal        []string
+	Files          Files // below the host's root; for a container without a mount namespace
+	Stat           func(path string) (hostfacts.File, error)
+	Devices        func(path string) ([]hostfacts.Device, error)
+	ReadFile       func(path string, max int64) ([]byte, error)
 
 	// Cgroups. ReadHost leaves these three to its caller, who knows the cgroup hierarchy.
 	CgroupWritable bool

@@ -123,14 +123,14 @@ func (o *Options) namespaces(h *Host) (nsSet, error) {
 		{nsUTS, "--uts", o.UTS},
 		{nsUser, "--userns", o.UserNS},
 		{nsCgroup, "--cgroupns", o.CgroupNS},
-		{nsNet, "--network", o.Network},
+		{nsNet, "--network", o.networkMode()},
 	} {
 		private := "private"
 		if one.ns == nsUser && hasIDs(one.value) {
 			private = one.value
 		}
-		if one.ns == nsNet {
-			private = "none"
+		if one.ns == nsNet && one.value != "" && one.value != "host" {
+			private = one.value // the name of a network: it needs a namespace of its own
 		}
 		switch one.value {
 		case "":

@@ -59,7 +59,14 @@ type Options struct {
 	UTS        string
 	UserNS     string
 	CgroupNS   string
-	Network    string // none, host; other values are for later
+
+	// Network.
+	Networks       []string // NAME[:OPTIONS], none, host, container:ID, ns:PATH, pasta, slirp4netns
+	Publish        []string // [[IP:]HOST:]CONTAINER[/PROTOCOL]
+	PublishAll     bool
+	IP, IP6        string
+	MAC            string
+	NetworkAliases []string
 
 	// Privileges.
 	CapAdd      []string
@@ -230,7 +237,14 @@ func (o *Options) Register(fs *pflag.FlagSet) {
 	str(&o.UTS, "uts", "", "host|private", "host name")
 	str(&o.UserNS, "userns", "", "MODE", "users and privileges: host, private, auto (ids that nobody else has), keep-id, or CONTAINER:HOST:COUNT,...")
 	str(&o.CgroupNS, "cgroupns", "", "host|private", "view of the cgroup hierarchy")
-	str(&o.Network, "network", "", "none|host", "network: loopback only, or the host's")
+
+	list(&o.Networks, "network", "", "NAME[:OPTIONS]", "network: none, host, a name of gcr network ls, container:ID, ns:PATH (default: gcr0; without root: pasta)")
+	list(&o.Publish, "publish", "p", "[[IP:]HOST:]PORT[/udp]", "let the host pass a port on to the container; ranges: 8000-8009:80-89")
+	fs.BoolVarP(&o.PublishAll, "publish-all", "P", false, "publish every port that the image names, each on a free port of the host")
+	str(&o.IP, "ip", "", "IP", "IPv4 address of the container")
+	str(&o.IP6, "ip6", "", "IP", "IPv6 address of the container")
+	str(&o.MAC, "mac-address", "", "MAC", "Ethernet address of the container")
+	list(&o.NetworkAliases, "network-alias", "", "NAME", "one more name for containers of the same network")
 
 	list(&o.CapAdd, "cap-add", "", "CAP", "add a capability, or ALL")
 	list(&o.CapDrop, "cap-drop", "", "CAP", "drop a capability, or ALL")

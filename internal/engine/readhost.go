@@ -61,6 +61,9 @@ func ReadHost() (*Host, error) {
 	if h.ResolvConf, err = readBounded(resolv, maxHostFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, &Error{Op: "read", Object: resolv, Cause: cause(err), Hint: "the container's own is made from it"}
 	}
+	if onlyLoopback(h.ResolvConf) {
+		h.ResolvUpstream, _ = readBounded("/run/systemd/resolve/resolv.conf", maxHostFile)
+	}
 	h.Thermal = thermalPaths("/sys/devices/system/cpu")
 	if h.UID != 0 {
 		h.readSubIDs()

@@ -55,6 +55,8 @@ type ImageConfig struct {
 	WorkingDir string
 	StopSignal string
 	Labels     map[string]string
+	// ExposedPorts has the ports that the image serves as keys, such as 80/tcp.
+	ExposedPorts map[string]struct{}
 
 	file string // where it was read, for errors
 }

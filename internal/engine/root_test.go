@@ -84,7 +84,7 @@ func TestFindRootReadsTheImageConfiguration(t *testing.T) {
 	defer r.Close()
 	want := &ImageConfig{
 		User: "1000", Env: []string{"A=b"}, Entrypoint: []string{"/e"}, Cmd: []string{"c"}, WorkingDir: "/w",
-		StopSignal: "SIGQUIT", Labels: map[string]string{"k": "v"}, file: dir + "/rootfs/debian.json",
+		StopSignal: "SIGQUIT", Labels: map[string]string{"k": "v"}, ExposedPorts: map[string]struct{}{"80/tcp": {}}, file: dir + "/rootfs/debian.json",
 	}
 	if !reflect.DeepEqual(r.Image, want) {
 		t.Errorf("%+v", r.Image)

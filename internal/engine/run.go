@@ -9,11 +9,13 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"gcr/internal/cgroup"
 	"gcr/internal/hostfacts"
 	"gcr/internal/launch"
+	"gcr/internal/network"
 	"gcr/internal/plan"
 	"gcr/internal/seccomp"
 	"gcr/internal/state"
@@ -69,6 +71,7 @@ type run struct {
 	path   string // of the state directory, also when it is only explained
 	plan   *plan.Plan
 	begin  time.Duration
+	net    *network.Plan // nil where the network belongs to somebody else
 	// The layers of an image: names below a directory, topmost first.
 	lowerDir string
 	lower    []string
@@ -130,6 +133,9 @@ func (r *run) prepare() error {
 	}
 	for _, l := range r.cfg.Landlock {
 		in.Landlock = append(in.Landlock, plan.LandlockRule(l))
+	}
+	if err := r.planNetwork(&in); err != nil {
+		return err
 	}
 	for _, f := range r.cfg.Files {
 		in.Files = append(in.Files, plan.File{Name: f.Name, Content: string(f.Content)})
@@ -275,7 +281,7 @@ func (r *run) start() (int, error) {
 		log.Printf("[run] as pid %d", os.Getpid())
 	}
 	root := r.stateRoot()
-	if err := state.Sweep(root, cleanCgroup); err != nil {
+	if err := state.Sweep(root, cleanUp); err != nil {
 		r.note(err.Error())
 	}
 	var err error
@@ -306,6 +312,10 @@ func (r *run) start() (int, error) {
 		},
 		OnConsole: func(m *os.File) error { master = m; return nil },
 	}
+	if err := r.connect(&opts); err != nil {
+		r.removeCIDFile()
+		return StatusGCR, err
+	}
 	watch := r.watch(&opts)
 	if r.adjust != nil {
 		r.adjust(&opts)
@@ -325,6 +335,10 @@ func (r *run) start() (int, error) {
 			return 0, nil
 		}
 		return Status(err), err
+	}
+	// Others that want to share its namespaces find it by this.
+	if err := os.WriteFile(filepath.Join(r.path, pidFile), []byte(strconv.Itoa(p.PID)), 0o600); err != nil {
+		r.note(err.Error())
 	}
 	watch.done()
 	if r.o.Step {

@@ -61,6 +61,9 @@ type Options struct {
 	OnNotify func(pid int, listener *os.File) error
 	// OnConsole is called with the master of the container's terminal, which then belongs to the callee.
 	OnConsole func(master *os.File) error
+	// SetUpNetwork connects the container when the plan has a network. It is called as soon as the first process
+	// exists, with its process id and its network namespace, and runs beside the program. An error ends the start.
+	SetUpNetwork func(pid int, netns *os.File) error
 	// Compile is given to program.Compile.
 	Compile []program.Option
 }
@@ -118,6 +121,8 @@ type starter struct {
 	tasks []*os.File
 	trees []*os.File
 	inode uint64
+	// network gets the result of Options.SetUpNetwork.
+	network chan error
 }
 
 func (s *starter) close() {
@@ -134,6 +139,8 @@ func (s *starter) abort(err error) error {
 		_ = unix.PidfdSendSignal(int(s.pidfd.Fd()), unix.SIGKILL, nil, 0)
 		_, _ = wait(s.child.PID)
 	}
+	// What is going on there sees that the process is gone.
+	_ = s.networkDone()
 	return err
 }
 
@@ -174,6 +181,8 @@ func (s *starter) do(h plan.HostStep) error {
 		return writeIDMaps(s.child.PID, s.o.Host, s.plan.UIDMap, s.plan.GIDMap)
 	case plan.LetGo:
 		return s.letGo()
+	case plan.SetUpNetwork:
+		return s.startNetwork()
 	case plan.AwaitReady:
 		if s.o.Meanwhile != nil {
 			s.o.Meanwhile()
@@ -261,7 +270,9 @@ func (s *starter) clone() error {
 		s.open = append(s.open, os.NewFile(uintptr(up), ""))
 		return up, nil
 	}
-	var calls []clone.Call
+	// The child has a copy of our end of the socket as well. Were it open while the child waits, our death would
+	// not end the wait.
+	calls := []clone.Call{clone.Close(int(s.host.Fd()))}
 	for i := range moves {
 		if moves[i].from <= top && moves[i].from != moves[i].to {
 			up, err := raise(moves[i].from)
@@ -370,6 +381,13 @@ func (s *starter) listen() error {
 				return errors.New("receive the seccomp listener: nobody wants it")
 			}
 			if err := s.o.OnNotify(s.child.PID, os.NewFile(uintptr(fd), "seccomp listener")); err != nil {
+				return err
+			}
+		case program.Network:
+			if err := s.networkDone(); err != nil {
+				return err
+			}
+			if err := s.letGo(); err != nil {
 				return err
 			}
 		case program.PID:

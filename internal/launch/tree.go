@@ -88,7 +88,8 @@ func mapNamespace(host plan.Host, uids, gids []specs.LinuxIDMapping) (*os.File, 
 	defer r.Close()
 	defer w.Close()
 	b := new(byte)
-	child, err := clone.Start(clone.Attr{Flags: unix.CLONE_NEWUSER, Calls: []clone.Call{clone.Read(int(r.Fd()), b)}, Keep: []any{b}})
+	// Without its copy of our end the process ends when we do.
+	child, err := clone.Start(clone.Attr{Flags: unix.CLONE_NEWUSER, Calls: []clone.Call{clone.Close(int(w.Fd())), clone.Read(int(r.Fd()), b)}, Keep: []any{b}})
 	if err != nil {
 		return nil, cloneError(err, unix.CLONE_NEWUSER)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"gcr/internal/cgroup"
 
@@ -104,13 +103,17 @@ func (s Store) Delete(id string, force bool) error {
 		return err
 	}
 	defer c.unlock()
+	return c.delete(force)
+}
+
+func (c *Container) delete(force bool) error {
 	status := c.status()
 	if status == specs.StateCreating && c.rec.PID == 0 {
 		status = specs.StateStopped // we hold the lock, so nobody is creating it any more
 	}
 	if status != specs.StateStopped {
 		if !force && status != specs.StateCreated {
-			return fmt.Errorf("cannot delete container %s that is not stopped: %s", id, status)
+			return fmt.Errorf("cannot delete container %s that is not stopped: %s", c.rec.ID, status)
 		}
 		if err := c.end(); err != nil {
 			return err
@@ -155,13 +158,11 @@ func (c *Container) destroy() error {
 		return err
 	}
 	c.removeResctrl()
-	if _, err := os.Stat(filepath.Join(c.dir, configName)); err == nil {
-		if config, err := c.config(); err == nil {
-			pid := c.rec.PID
-			c.rec.PID = 0
-			c.runPoststop(config)
-			c.rec.PID = pid
-		}
+	if config, err := c.config(); err == nil { // it is missing where an earlier delete was cut short
+		pid := c.rec.PID
+		c.rec.PID = 0
+		c.runPoststop(config)
+		c.rec.PID = pid
 	}
 	return c.remove()
 }

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -68,8 +69,20 @@ func (r *Running) Release() { r.cr.close() }
 
 // End takes the container away after its process has ended.
 func (r *Running) End() error {
-	r.cr.close()
-	return r.cr.c.store.Delete(r.cr.o.ID, true)
+	defer r.cr.close()
+	c, err := r.cr.c.store.openLocked(r.cr.o.ID)
+	if errors.Is(err, ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer c.unlock()
+	if c.rec.PID == r.PID && c.rec.Image == r.cr.c.rec.Image {
+		// Still the same container: what is known about it need not be read again.
+		c.spec, c.cgroup = r.cr.spec, r.cr.group
+	}
+	return c.delete(true)
 }
 
 // Stop ends the container at once.

@@ -26,6 +26,8 @@ func (s Store) Start(id string) error {
 	case specs.StateCreated:
 	case specs.StateStopped:
 		return errors.New("cannot start a container that has stopped")
+	case Paused:
+		return errors.New("cannot start a paused container; resume it first")
 	case specs.StateCreating:
 		return errors.New("cannot start a container that is being created")
 	default:
@@ -96,6 +98,9 @@ func (c *Container) poststart(config *specs.Spec) error {
 
 // config reads the configuration that the container was created with.
 func (c *Container) config() (*specs.Spec, error) {
+	if c.spec != nil {
+		return c.spec, nil
+	}
 	config, _, err := spec.Load(filepath.Join(c.dir, configName))
 	if err != nil {
 		return nil, err

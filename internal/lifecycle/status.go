@@ -98,6 +98,9 @@ func (c *Container) status() specs.ContainerState {
 	if !alive(c.rec.PID, c.rec.StartTime) {
 		return specs.StateStopped
 	}
+	if c.rec.Ready && c.frozen() {
+		return Paused
+	}
 	_, ino, err := procfs.Inode(c.rec.PID, "exe")
 	switch {
 	case err == nil && ino == c.rec.Image:
@@ -108,13 +111,17 @@ func (c *Container) status() specs.ContainerState {
 	case err != nil && !alive(c.rec.PID, c.rec.StartTime):
 		return specs.StateStopped
 	}
-	if g, err := c.group(); err == nil {
-		defer g.Close()
-		if frozen, err := g.Frozen(); err == nil && frozen {
-			return Paused
-		}
-	}
 	return specs.StateRunning
+}
+
+func (c *Container) frozen() bool {
+	g, err := c.group()
+	if err != nil {
+		return false
+	}
+	defer g.Close()
+	frozen, err := g.Frozen()
+	return err == nil && frozen
 }
 
 // busy reports whether a command holds the lock.
@@ -180,6 +187,10 @@ func (c *Container) pidfd() (*os.File, error) {
 func (c *Container) group() (*cgroup.Group, error) {
 	if c.rec.Cgroup == nil {
 		return nil, cgroup.ErrNoGroup
+	}
+	if g := c.cgroup; g != nil {
+		c.cgroup = nil // the caller closes it
+		return g, nil
 	}
 	return cgroup.Load(*c.rec.Cgroup)
 }

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"gcr/internal/jsonlean"
 	"gcr/internal/plan"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -74,6 +76,11 @@ type Container struct {
 	dir   string
 	rec   record
 	lock  *os.File
+	saved []byte // the record as it is on disk
+
+	// What is known without reading it; nil otherwise.
+	spec   *specs.Spec
+	cgroup *cgroup.Group
 }
 
 // checkID holds to runc's rule: letters, digits, _ + - and dots, but no dots alone that would be a path.
@@ -218,6 +225,10 @@ func (c *Container) save() error {
 	if err != nil {
 		return err
 	}
+	if bytes.Equal(data, c.saved) {
+		return nil
+	}
+	c.saved = data
 	return writeWhole(filepath.Join(c.dir, recordName), data)
 }
 
@@ -237,12 +248,16 @@ func writeWhole(path string, data []byte) error {
 // remove takes the directory away. The record goes first and the lock last: a removal that is cut short leaves a
 // container that is stopped and can be deleted again.
 func (c *Container) remove() error {
-	for _, name := range []string{socketName, configName, recordName + ".new", configName + ".new"} {
-		if err := os.Remove(filepath.Join(c.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, name := range []string{socketName, configName, recordName, lockName} {
+		if err := unix.Unlink(filepath.Join(c.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove state of container %s: %w", c.rec.ID, err)
 		}
 	}
-	if err := os.RemoveAll(c.dir); err != nil {
+	err := unix.Rmdir(c.dir)
+	if err != nil {
+		err = os.RemoveAll(c.dir) // what a killed command has left
+	}
+	if err != nil {
 		return fmt.Errorf("remove state of container %s: %w", c.rec.ID, err)
 	}
 	c.unlock()

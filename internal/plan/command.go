@@ -121,8 +121,7 @@ func (s search) Info() Info {
 
 func (s search) Emit(e *emitter) {
 	e.exe = e.Set(e.String(s.candidates[0]))
-	found, denied := e.NewLabel(), e.NewLabel()
-	_ = denied
+	found := e.NewLabel()
 	refused := e.Set(program.Num(0))
 	for _, c := range s.candidates {
 		next, no := e.NewLabel(), e.NewLabel()
@@ -136,14 +135,16 @@ func (s search) Emit(e *emitter) {
 		}
 		e.Jump(next)
 		e.Bind(dir)
-		e.Executable(p).OnError(unix.EACCES, no).OnError(unix.ENOENT, next).OnError(unix.ENOTDIR, next)
+		check := e.Executable(p).OnError(unix.EACCES, no).OnError(unix.ENOENT, next)
+		if len(s.candidates) > 1 {
+			check.OnError(unix.ENOTDIR, next)
+		}
 		e.SetTo(e.exe, p)
 		e.Jump(found)
 		e.Bind(no)
 		e.SetTo(refused, program.Num(1))
 		e.Bind(next)
 	}
-	e.Bind(denied)
 	none := e.NewLabel()
 	e.If(refused, 0, none)
 	e.Fail(unix.EACCES, s.name+" may be executed")

@@ -168,7 +168,7 @@ func (p *Plan) ExplainShell(w io.Writer) error {
 		end += "_"
 	}
 	t.printf("\n# Start a process in its namespaces. What it does there is the text between the two lines %s.\n", end)
-	t.printf("exec unshare %s bash -eu -c \"$(cat <<'%s'\n%s%s\n)\"\n", p.unshareFlags(), end, inner.String(), end)
+	t.printf("%sunshare %s bash -eu -c \"$(cat <<'%s'\n%s%s\n)\"\n", p.enter(), p.unshareFlags(), end, inner.String(), end)
 	return t.err
 }
 
@@ -177,6 +177,14 @@ func (t *textWriter) comment(info Info) {
 	for _, l := range wrap(info.What+": "+info.Why, 100) {
 		t.printf("# %s\n", l)
 	}
+}
+
+// enter is what stands before unshare(1). A script that has connected a network goes on afterwards, to take it away.
+func (p *Plan) enter() string {
+	if p.in.Network != nil && p.in.Network.Enter != "" {
+		return p.in.Network.Enter + " "
+	}
+	return "exec "
 }
 
 // unshareFlags are the options of unshare(1) for the namespaces of the plan.
@@ -192,6 +200,9 @@ func (p *Plan) unshareFlags() string {
 		{unix.CLONE_NEWIPC, "--ipc"},
 		{unix.CLONE_NEWNET, "--net"},
 	} {
+		if n.flag == unix.CLONE_NEWNET && p.in.Network != nil && p.in.Network.Enter != "" {
+			continue // made before, and entered
+		}
 		if p.CloneFlags&n.flag != 0 {
 			f = append(f, n.name)
 		}

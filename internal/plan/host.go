@@ -23,6 +23,7 @@ const (
 	Clone
 	WriteIDMaps
 	LetGo
+	SetUpNetwork
 	AwaitReady
 )
 
@@ -109,6 +110,7 @@ func (b *builder) hostSteps() []HostStep {
 				Why: "it has waited for its ids: a program that starts without being root there would lose its capabilities",
 			}, []string{"write(sync)", "in the child: setresgid(0), setresuid(0), execveat(memfd)"}, nil})
 	}
+	out = append(out, b.setUpNetwork()...)
 	return append(out, HostStep{AwaitReady, Info{
 		What: "listen to the program until the command has taken over",
 		Why:  "a failed call is reported as its number and error, and becomes words here",

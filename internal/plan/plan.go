@@ -24,6 +24,9 @@ type Input struct {
 	// Files are generated files that mounts of the configuration have as their source, in StateDir.
 	Files []File
 
+	// Network has the host side connect the container; nil for none.
+	Network *Network
+
 	// Announce makes the first process tell its own process id, as it sees it.
 	Announce bool
 	// Narrate makes the program report the start of each step with its time.
@@ -255,6 +258,7 @@ var order = []func(*builder) error{
 	(*builder).capabilities,
 	(*builder).searchExecutable,
 	(*builder).dieWithParent,
+	(*builder).awaitNetwork,
 	(*builder).ready,
 	(*builder).handOver,
 	(*builder).noNewPrivs,

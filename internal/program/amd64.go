@@ -143,6 +143,12 @@ func (e *amd64) add(slot int, number int64) {
 	e.saveResult(slot)
 }
 
+func (e *amd64) check(index, failed int) {
+	e.mov(rbx, operand{slot: -1, value: uint64(index)})
+	e.cmpRAX(-4095)
+	e.jcc(0x83, failed) // jae
+}
+
 func (e *amd64) report(index, target int) {
 	e.mov(rbx, operand{slot: -1, value: uint64(index)})
 	e.jump(target)

@@ -142,6 +142,13 @@ func (e *arm64) add(slot int, number int64) {
 	e.storeSlot(x9, slot)
 }
 
+func (e *arm64) check(index, failed int) {
+	done := e.newTarget()
+	e.branchOK(done)
+	e.report(index, failed)
+	e.place(done)
+}
+
 func (e *arm64) report(index, target int) {
 	e.movNumber(x19, uint64(index))
 	e.jump(target)

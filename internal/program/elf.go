@@ -69,6 +69,8 @@ type encoder interface {
 	load(slot int, from uint64)
 	set(slot int, src operand)
 	add(slot int, number int64)
+	// check jumps to the failure path, as report does, when the result register holds an error.
+	check(index, failed int)
 	// report keeps the index and the errno of the failed call for the failure path and jumps there.
 	report(index, target int)
 	// failurePath writes what report kept to the two 32-bit words at index and errno.
@@ -190,6 +192,13 @@ func (p *Program) emitCall(e encoder, arch Arch, c *Call, o *compileOptions, tar
 			args[i] = p.operand(a)
 		}
 		e.call(c.Sys.Number(arch), args)
+	}
+	if len(c.ignore) == 0 && len(c.jumps) == 0 { // the usual case has the shortest code
+		e.check(c.Index, failed)
+		if c.result >= 0 {
+			e.saveResult(c.result)
+		}
+		return
 	}
 	done, next := e.newTarget(), e.newTarget()
 	e.branchOK(done)

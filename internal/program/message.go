@@ -21,6 +21,7 @@ const (
 	Hooks                   // the program waits while the host runs the hooks of kind Arg
 	Notify                  // a descriptor comes with the message: the seccomp listener
 	Forked                  // the program goes on in the child Arg of the same parent (CLONE_PARENT)
+	Network                 // the program waits until the host has connected its network namespace
 )
 
 // MessageSize is the size in bytes of every message.
@@ -142,7 +143,7 @@ const sockCloexec = 0x80000
 const msgNoSignal = 0x4000
 
 func (k Kind) String() string {
-	names := [...]string{Failed: "failed", AtStep: "step", PID: "pid", Ready: "ready", Console: "console", Hooks: "hooks", Notify: "notify", Forked: "forked"}
+	names := [...]string{Failed: "failed", AtStep: "step", PID: "pid", Ready: "ready", Console: "console", Hooks: "hooks", Notify: "notify", Forked: "forked", Network: "network"}
 	if int(k) < len(names) && names[k] != "" {
 		return names[k]
 	}

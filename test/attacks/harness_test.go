@@ -148,36 +148,40 @@ func (m *museum) unchanged() {
 	}
 }
 
-// built is the directory of the program that was built for the test.
+// built is the directory of the programs that were built for the test.
 var built string
 
-// program is the gcr under test: built from the source, or, where there is no go command, the one that was
+// programs are gcr and gcrun under test: built from the source, or, where there is no go command, those that were
 // brought along.
-var program = sync.OnceValues(func() (string, error) {
+var programs = sync.OnceValues(func() (string, error) {
 	if _, err := exec.LookPath("go"); err != nil {
-		return filepath.Abs("../../gcr")
+		return filepath.Abs("../..")
 	}
 	dir, err := os.MkdirTemp("", "museum")
 	if err != nil {
 		return "", err
 	}
 	built = dir
-	file := filepath.Join(dir, "gcr")
-	cmd := exec.Command("go", "build", "-o", file, ".")
-	cmd.Dir = "../.."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	for name, pkg := range map[string]string{"gcr": ".", "gcrun/gcrun": "./gcrun"} {
+		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg)
+		cmd.Dir = "../.."
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("go build: %w\n%s", err, out)
+		}
 	}
-	return file, nil
+	return dir, nil
 })
 
-func gcrProgram(t *testing.T) string {
+func gcrProgram(t *testing.T) string   { t.Helper(); return find(t, "gcr") }
+func gcrunProgram(t *testing.T) string { t.Helper(); return find(t, "gcrun/gcrun") }
+
+func find(t *testing.T, name string) string {
 	t.Helper()
-	file, err := program()
+	dir, err := programs()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return file
+	return filepath.Join(dir, name)
 }
 
 // withFlags is an attack inside a container that succeeds with some flags of gcr run and not without them.

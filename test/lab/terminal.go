@@ -16,7 +16,7 @@ import (
 
 // patience bounds the wait for something that should happen at once. It is no measure of speed: a test that
 // runs into it has failed.
-const patience = 60 * time.Second
+const patience = 30 * time.Second
 
 // Terminal is a program on a terminal of its own, as a person would use it.
 type Terminal struct {

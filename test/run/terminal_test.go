@@ -45,9 +45,11 @@ func TestTerminal(t *testing.T) {
 			term.Type("while [ \"$(stty size)\" != '50 132' ]; do :; done; echo resized\n")
 			term.Expect(`\nresized\r\n`)
 			// Ctrl-C reaches what runs in the foreground, and neither the shell nor gcr.
-			term.Type("sh -c 'echo begin; exec sleep 1000'; echo status $?\n")
+			term.Type("sh -c 'echo begin; exec sleep 1000'\n")
 			term.Expect(`\nbegin\r\n`)
 			term.Type("\x03")
+			term.Expect(`\^C(?s:.*)# `)
+			term.Type("echo status $?\n")
 			term.Expect(`\nstatus 130\r\n`)
 			term.Type("echo still $$\n")
 			term.Expect(`\nstill 1\r\n`)
@@ -60,7 +62,7 @@ func TestTerminal(t *testing.T) {
 			term.Expect(`Stopped.*exec sleep 1000`)
 			term.Expect(`\nkilled\r\n`)
 			// Ctrl-D is the end of input.
-			term.Type("exit 37\n")
+			term.Type("exec sh -c 'exit 37'\n")
 			if s := term.Wait(); s != 37 {
 				t.Errorf("exit status %d, want 37", s)
 			}

@@ -1,0 +1,46 @@
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"gcr/internal/procfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// startNetwork opens the network namespace of the first process and has it connected in the background.
+func (s *starter) startNetwork() error {
+	if s.o.SetUpNetwork == nil {
+		return errors.New("connect the container: nobody does it")
+	}
+	pid := s.child.PID
+	dir, err := procfs.Open(pid, "ns", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return fmt.Errorf("open the container's namespaces: %w", err)
+	}
+	defer dir.Close()
+	// The last step is a magic link, not a path: it leads to the namespace itself (proc_pid_ns(5)).
+	fd, err := unix.Openat(int(dir.Fd()), "net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open the container's network namespace: %w", err)
+	}
+	s.network = make(chan error, 1)
+	go func() {
+		netns := os.NewFile(uintptr(fd), "netns")
+		defer netns.Close()
+		s.network <- s.o.SetUpNetwork(pid, netns)
+	}()
+	return nil
+}
+
+// networkDone waits for the end of what startNetwork has begun.
+func (s *starter) networkDone() error {
+	if s.network == nil {
+		return nil
+	}
+	err := <-s.network
+	s.network = nil
+	return err
+}

@@ -1,0 +1,206 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// This file makes what a network has on the host: the bridge with its addresses, and the settings of the kernel
+// that let packets through.
+
+// ensure makes the bridge of a network and the nftables table when they are not there, and returns with the
+// store locked shared: until the lock is let go nobody rebuilds the table or removes the network.
+func (s *Store) ensure(defs []*Definition) (*os.File, error) {
+	l, err := s.lock(unix.LOCK_SH)
+	if err != nil {
+		return nil, err
+	}
+	ready := func() (bool, error) {
+		for _, d := range defs {
+			// Somebody may have removed it between the reading and the locking.
+			if _, err := os.Stat(s.file(d.Name)); err != nil {
+				return false, nil
+			}
+			if up, err := bridgeReady(d); !up || err != nil {
+				return false, err
+			}
+		}
+		return s.tableReady()
+	}
+	ok, err := ready()
+	if err == nil && !ok {
+		if err = flock(l, unix.LOCK_EX); err == nil {
+			err = s.makeHostSide(defs)
+		}
+		if err == nil {
+			err = flock(l, unix.LOCK_SH)
+		}
+	}
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (s *Store) makeHostSide(defs []*Definition) error {
+	for _, d := range defs {
+		if _, err := os.Stat(s.file(d.Name)); err != nil {
+			if d.Name != DefaultName {
+				return &Error{What: "find network " + d.Name, Flag: "--network", Cause: ErrNoNetwork, Hint: "it has just been removed"}
+			}
+			if err := s.write(d); err != nil {
+				return err
+			}
+		}
+		if err := makeBridge(d); err != nil {
+			return err
+		}
+	}
+	if err := letThrough(defs); err != nil {
+		return err
+	}
+	return s.rebuild()
+}
+
+// bridgeReady reports whether the bridge is there, up and has its addresses.
+func bridgeReady(d *Definition) (bool, error) {
+	l, err := netlink.LinkByName(d.Bridge)
+	if err != nil {
+		if errors.As(err, &netlink.LinkNotFoundError{}) {
+			return false, nil
+		}
+		return false, linkError("look for bridge "+d.Bridge, err)
+	}
+	if l.Type() != "bridge" {
+		return false, &Error{What: "use bridge " + d.Bridge, Cause: text("the interface of that name is a " + l.Type()), Hint: "remove it, or gcr network rm " + d.Name + " and create it anew"}
+	}
+	if l.Attrs().RawFlags&unix.IFF_UP == 0 {
+		return false, nil
+	}
+	have := map[netip.Addr]bool{}
+	addrs, err := netlink.AddrList(l, unix.AF_UNSPEC)
+	if err != nil {
+		return false, linkError("read addresses of "+d.Bridge, err)
+	}
+	for _, a := range addrs {
+		have[prefixOf(a.IPNet).Addr()] = true
+	}
+	return (!d.Gateway4.IsValid() || have[d.Gateway4]) && (!d.Gateway6.IsValid() || have[d.Gateway6] || !hasIPv6()), nil
+}
+
+// hasIPv6 reports whether the kernel has IPv6.
+func hasIPv6() bool {
+	_, err := os.Stat("/proc/sys/net/ipv6")
+	return err == nil
+}
+
+func makeBridge(d *Definition) error {
+	routes, err := hostPrefixes()
+	if err != nil {
+		return err
+	}
+	for _, p := range []netip.Prefix{d.Subnet4, d.Subnet6} {
+		if !p.IsValid() {
+			continue
+		}
+		if t, no := overlap(p, routes, d.Bridge); no {
+			return &Error{What: "set up network " + d.String(), Cause: text(fmt.Sprintf("%s overlaps %s, %s", p, t.prefix, t.by)), Hint: "it did not when the network was made: gcr network rm " + d.Name + ", and create it with another --subnet"}
+		}
+	}
+	b, err := newBatch()
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	b.bridge(d.Bridge, macFor(d.Gateway4), d.MTU)
+	if err := b.run(); err != nil {
+		return err
+	}
+	l, err := netlink.LinkByName(d.Bridge)
+	if err != nil {
+		return linkError("look for bridge "+d.Bridge, err)
+	}
+	index := l.Attrs().Index
+	b.up(d.Bridge, index)
+	if d.Gateway4.IsValid() {
+		b.address(d.Bridge, index, d.Gateway4, d.Subnet4)
+	}
+	if d.Gateway6.IsValid() && hasIPv6() {
+		// Router advertisements of a container must not give the host a route.
+		_ = writeSysctl("net/ipv6/conf/"+d.Bridge+"/accept_ra", "0")
+		b.address(d.Bridge, index, d.Gateway6, d.Subnet6)
+		b.loopbackOver(d.Bridge, index)
+	}
+	if err := b.run(); err != nil {
+		return err
+	}
+	if !d.Gateway4.IsValid() {
+		return nil
+	}
+	// Answers to 127.0.0.1 come in over the bridge; the rule of chain guard keeps everything else out.
+	return writeSysctl("net/ipv4/conf/"+d.Bridge+"/route_localnet", "1")
+}
+
+// letThrough makes the host pass packets on between interfaces.
+func letThrough(defs []*Definition) error {
+	v4, v6 := false, false
+	for _, d := range defs {
+		v4 = v4 || d.Subnet4.IsValid()
+		v6 = v6 || d.Subnet6.IsValid() && hasIPv6()
+	}
+	if v4 {
+		if err := writeSysctl("net/ipv4/ip_forward", "1"); err != nil {
+			return err
+		}
+	}
+	if !v6 || readSysctl("net/ipv6/conf/all/forwarding") == "1" {
+		return nil
+	}
+	// A router ignores router advertisements unless accept_ra is 2 (kernel: networking/ip-sysctl): without this
+	// the host itself would lose an IPv6 default route that it has learned.
+	const conf = "/proc/sys/net/ipv6/conf"
+	links, _ := os.ReadDir(conf)
+	for _, l := range links {
+		if n := l.Name(); n != "all" && n != "lo" && readSysctl("net/ipv6/conf/"+n+"/accept_ra") == "1" {
+			_ = writeSysctl("net/ipv6/conf/"+n+"/accept_ra", "2")
+		}
+	}
+	return writeSysctl("net/ipv6/conf/all/forwarding", "1")
+}
+
+func readSysctl(name string) string {
+	b, err := os.ReadFile(filepath.Join("/proc/sys", name))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// writeSysctl sets a value unless it is set already: where /proc/sys is read-only, as in a container, the
+// administrator may have set it from outside.
+func writeSysctl(name, value string) error {
+	if readSysctl(name) == value {
+		return nil
+	}
+	if err := os.WriteFile(filepath.Join("/proc/sys", name), []byte(value), 0o644); err != nil {
+		hint := ""
+		if errors.Is(err, unix.EROFS) || errors.Is(err, fs.ErrPermission) {
+			hint = "set it from outside: sysctl -w " + strings.ReplaceAll(name, "/", ".") + "=" + value
+		}
+		var errno unix.Errno
+		if errors.As(err, &errno) {
+			err = errno
+		}
+		return &Error{What: "set " + strings.ReplaceAll(name, "/", ".") + " to " + value, Cause: err, Hint: hint}
+	}
+	return nil
+}

@@ -1,0 +1,235 @@
+// Package networkcmd holds the commands about networks: gcr network create, ls, inspect, rm, prune, explain.
+//
+//	root.AddCommand(networkcmd.Command())
+package networkcmd
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"gcr/internal/network"
+	"gcr/internal/state"
+
+	"github.com/spf13/cobra"
+)
+
+// Command is the command gcr network.
+func Command() *cobra.Command {
+	c := &cobra.Command{
+		Use: "network", Short: "Make, list and explain the networks of containers",
+		Long: `A network is a bridge of this machine, with addresses for the containers that are plugged into it. The
+network gcr0 is there without being made; gcr run uses it when no other is named. Containers of a network
+that you make find each other by name.
+
+Without root a container gets its network from pasta (pasta(1)) and needs none of this.`,
+		Example: `  gcr network create web
+  gcr run --network web --name db ubuntu ./serve
+  gcr run --network web -p 8080:80 ubuntu ./app      # reaches the other one as "db"
+  gcr network explain                                # the way of a packet, with counters`,
+	}
+	c.AddCommand(create(), list(), inspect(), remove(), prune(), explain())
+	return c
+}
+
+// rooted refuses what needs root before something half-done does.
+func rooted(do func(s *network.Store, c *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		if os.Geteuid() != 0 {
+			return &network.Error{
+				What: "change networks", Cause: text("an ordinary user may not make interfaces on the host"),
+				Hint: "run gcr network with sudo; without root, gcr run connects containers with pasta",
+			}
+		}
+		return do(network.System(), c, args)
+	}
+}
+
+type text string
+
+func (t text) Error() string { return string(t) }
+
+func create() *cobra.Command {
+	var d network.Definition
+	var subnets, gateways, labels []string
+	ipv6 := true
+	c := &cobra.Command{
+		Use: "create [flags] NAME", Short: "Make a network", Args: cobra.ExactArgs(1),
+		RunE: rooted(func(s *network.Store, c *cobra.Command, args []string) error {
+			d.Name = args[0]
+			for _, v := range subnets {
+				p, err := netip.ParsePrefix(v)
+				if err != nil {
+					return &network.Error{What: fmt.Sprintf("parse %q", v), Flag: "--subnet", Cause: text("it is not an address with a prefix length"), Hint: "for instance 10.200.0.0/24 or fd00:1::/64"}
+				}
+				to := &d.Subnet4
+				if p.Addr().Is6() {
+					to = &d.Subnet6
+				}
+				if to.IsValid() {
+					return &network.Error{What: "create network " + d.Name, Flag: "--subnet", Cause: text("there are two of the same kind"), Hint: "a network has one IPv4 and one IPv6 subnet"}
+				}
+				*to = p
+			}
+			if d.Subnet6.IsValid() && !ipv6 {
+				return &network.Error{What: "create network " + d.Name, Flag: "--ipv6=false", Cause: text("--subnet " + d.Subnet6.String() + " is IPv6"), Hint: "leave one of them out"}
+			}
+			for _, v := range gateways {
+				a, err := netip.ParseAddr(v)
+				if err != nil || a.Zone() != "" {
+					return &network.Error{What: fmt.Sprintf("parse %q", v), Flag: "--gateway", Cause: text("it is not an IP address")}
+				}
+				if a.Is6() {
+					d.Gateway6 = a
+				} else {
+					d.Gateway4 = a
+				}
+			}
+			for _, l := range labels {
+				k, v, _ := strings.Cut(l, "=")
+				if k == "" {
+					return &network.Error{What: fmt.Sprintf("parse %q", l), Flag: "--label", Cause: text("it has no name"), Hint: "NAME=VALUE"}
+				}
+				if d.Labels == nil {
+					d.Labels = map[string]string{}
+				}
+				d.Labels[k] = v
+			}
+			n, err := s.Create(d, ipv6)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(c.OutOrStdout(), n.Name)
+			return nil
+		}),
+	}
+	f := c.Flags()
+	f.StringArrayVar(&subnets, "subnet", nil, "`PREFIX` of the addresses, such as 10.200.0.0/24; a second one for IPv6")
+	f.StringArrayVar(&gateways, "gateway", nil, "`IP` of the host in the network (default: the first of the subnet)")
+	f.BoolVar(&ipv6, "ipv6", true, "give containers an IPv6 address too")
+	f.IntVar(&d.MTU, "mtu", 0, "largest packet in `BYTES` (default 1500)")
+	f.BoolVar(&d.Internal, "internal", false, "no way out of the network, and none in but from the host")
+	f.BoolVar(&d.Isolate, "isolate", false, "no traffic from and to other networks")
+	f.StringArrayVar(&labels, "label", nil, "`NAME=VALUE` to remember")
+	return c
+}
+
+func list() *cobra.Command {
+	var quiet bool
+	c := &cobra.Command{
+		Use: "ls", Aliases: []string{"list"}, Short: "List the networks", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			s := network.System()
+			defs, err := s.List()
+			if err != nil {
+				return err
+			}
+			if quiet {
+				for _, d := range defs {
+					fmt.Fprintln(c.OutOrStdout(), d.Name)
+				}
+				return nil
+			}
+			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 3, ' ', 0)
+			fmt.Fprintln(w, "NAME\tBRIDGE\tIPV4\tIPV6\tCONTAINERS\tOPTIONS")
+			for _, d := range defs {
+				var opts []string
+				if d.Internal {
+					opts = append(opts, "internal")
+				}
+				if d.Isolate {
+					opts = append(opts, "isolate")
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", d.Name, d.Bridge, show(d.Subnet4), show(d.Subnet6), len(s.Members(d.Name)), strings.Join(opts, ","))
+			}
+			return w.Flush()
+		},
+	}
+	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "names only")
+	return c
+}
+
+func show(p netip.Prefix) string {
+	if !p.IsValid() {
+		return "-"
+	}
+	return p.String()
+}
+
+func inspect() *cobra.Command {
+	return &cobra.Command{
+		Use: "inspect NAME...", Short: "Show everything about networks, as JSON", Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			s := network.System()
+			type view struct {
+				*network.Definition
+				Containers []network.Member `json:"containers"`
+			}
+			var out []view
+			for _, name := range args {
+				d, err := s.Load(name)
+				if err != nil {
+					return err
+				}
+				members := s.Members(name)
+				if members == nil {
+					members = []network.Member{}
+				}
+				out = append(out, view{d, members})
+			}
+			b, err := json.MarshalIndent(out, "", "  ")
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(c.OutOrStdout(), string(b))
+			return nil
+		},
+	}
+}
+
+func remove() *cobra.Command {
+	return &cobra.Command{
+		Use: "rm NAME...", Aliases: []string{"remove"}, Short: "Remove networks", Args: cobra.MinimumNArgs(1),
+		RunE: rooted(func(s *network.Store, c *cobra.Command, args []string) error {
+			for _, name := range args {
+				if err := s.Remove(name); err != nil {
+					return err
+				}
+				fmt.Fprintln(c.OutOrStdout(), name)
+			}
+			return nil
+		}),
+	}
+}
+
+func prune() *cobra.Command {
+	return &cobra.Command{
+		Use: "prune", Short: "Remove networks that no container uses, and what killed containers have left", Args: cobra.NoArgs,
+		RunE: rooted(func(s *network.Store, c *cobra.Command, _ []string) error {
+			if err := state.Sweep(state.Root(0, "", ""), network.Clean); err != nil {
+				return err
+			}
+			removed, err := s.Prune()
+			for _, name := range removed {
+				fmt.Fprintln(c.OutOrStdout(), name)
+			}
+			return err
+		}),
+	}
+}
+
+func explain() *cobra.Command {
+	return &cobra.Command{
+		Use: "explain [CONTAINER]", Short: "Draw the way of a packet, with the rules that it passes and their counters", Args: cobra.MaximumNArgs(1),
+		RunE: rooted(func(s *network.Store, c *cobra.Command, args []string) error {
+			name := ""
+			if len(args) == 1 {
+				name = args[0]
+			}
+			return s.Explain(c.OutOrStdout(), name)
+		}),
+	}
+}

@@ -1,0 +1,8 @@
+#!/bin/bash
+# Runs the tests of every client that is installed.
+cd "$(dirname "$0")" || exit 1
+status=0
+for client in podman buildah containerd docker; do
+    "./$client.sh" || status=1
+done
+exit $status

@@ -1,0 +1,130 @@
+// Agent is what the network tests run in containers and beside them: a server that tells a client what address it
+// comes from, and that client.
+//
+//	agent serve PORT           TCP and UDP, IPv4 and IPv6
+//	agent dial NETWORK ADDR    prints the answer
+//	agent lookup NAME          prints addresses, one a line
+//	agent wait                 until it is killed
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "agent:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	switch args[0] {
+	case "serve":
+		return serve(args[1])
+	case "dial":
+		return dial(args[1], args[2])
+	case "lookup":
+		r := net.Resolver{PreferGo: true}
+		addrs, err := r.LookupHost(context.Background(), args[1])
+		for _, a := range addrs {
+			fmt.Println(a)
+		}
+		return err
+	case "wait":
+		fmt.Println("ready")
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, syscall.SIGTERM)
+		<-c
+		return nil
+	}
+	return fmt.Errorf("no command %q", args[0])
+}
+
+func serve(port string) error {
+	l, err := net.Listen("tcp", ":"+port)
+	if err != nil {
+		return err
+	}
+	u4, err := net.ListenPacket("udp4", ":"+port)
+	if err != nil {
+		return err
+	}
+	u6, err := net.ListenPacket("udp6", ":"+port)
+	if err != nil {
+		return err
+	}
+	for _, u := range []net.PacketConn{u4, u6} {
+		go func() {
+			buf := make([]byte, 100)
+			for {
+				_, from, err := u.ReadFrom(buf)
+				if err != nil {
+					return
+				}
+				_, _ = u.WriteTo([]byte(host(from)), from)
+			}
+		}()
+	}
+	fmt.Println("ready")
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		_, _ = io.WriteString(c, host(c.RemoteAddr()))
+		c.Close()
+	}
+}
+
+func host(a net.Addr) string {
+	h, _, _ := net.SplitHostPort(a.String())
+	return h
+}
+
+// dial asks for up to two seconds: the first packets may meet a bridge whose port has just come up.
+func dial(network, addr string) error {
+	end := time.Now().Add(2 * time.Second)
+	for {
+		answer, err := ask(network, addr)
+		if err == nil && answer != "" {
+			fmt.Println(answer)
+			return nil
+		}
+		if time.Now().After(end) {
+			if err == nil {
+				err = fmt.Errorf("no answer from %s", addr)
+			}
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func ask(network, addr string) (string, error) {
+	c, err := net.DialTimeout(network, addr, time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return "", err
+	}
+	if network[0] == 'u' {
+		if _, err := c.Write([]byte("?")); err != nil {
+			return "", err
+		}
+		buf := make([]byte, 100)
+		n, err := c.Read(buf)
+		return string(buf[:n]), err
+	}
+	b, err := io.ReadAll(c)
+	return string(b), err
+}

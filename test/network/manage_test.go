@@ -1,0 +1,368 @@
+package network
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+type member struct {
+	Name, Address4, Address6 string
+	Ports                    []string
+}
+
+func members(t *testing.T, network string) []member {
+	t.Helper()
+	var out []struct{ Containers []member }
+	if err := json.Unmarshal([]byte(output(t, "network", "inspect", network)), &out); err != nil || len(out) != 1 {
+		t.Fatal(out, err)
+	}
+	return out[0].Containers
+}
+
+// TestNames finds containers of a user network by name, id and alias, while they live.
+func TestNames(t *testing.T) {
+	output(t, "network", "create", "names")
+	defer output(t, "network", "rm", "names")
+	a := start(t, "--network", "names", "--name", "asker", rootfs, "/agent", "wait")
+	pid := strings.TrimSpace(read(t, "/run/gcr/asker/pid"))
+	look := func(name string) (string, error) {
+		out, err := exec.Command("nsenter", "-t", pid, "-n", "-m", "--root", "/agent", "lookup", name).CombinedOutput()
+		return strings.TrimSpace(string(out)), err
+	}
+	db := start(t, "--network", "names", "--name", "db", "--hostname", "dbhost", "--network-alias", "postgres", rootfs, "/agent", "wait")
+	for _, n := range []string{"db", "dbhost", "postgres", "asker"} {
+		got, err := look(n)
+		if err != nil || len(strings.Fields(got)) != 2 {
+			t.Errorf("%s: %s, %v: want an IPv4 and an IPv6 address", n, got, err)
+		}
+	}
+	db.stop()
+	if got, err := look("db"); err == nil {
+		t.Errorf("db is gone and still found: %s", got)
+	}
+	db = start(t, "--network", "names", "--name", "db", rootfs, "/agent", "wait")
+	db.kill()
+	// The next command finds what the killed one has left.
+	eventually(t, "db to be forgotten after gcr was killed", func() bool {
+		output(t, "run", "--quiet", "--network", "names", rootfs, "/agent", "lookup", "localhost")
+		_, err := look("db")
+		return err != nil
+	})
+	a.stop()
+	// On the default network strangers do not learn of each other.
+	start(t, "--name", "stranger", rootfs, "/agent", "wait")
+	if out, err := exec.Command(gcr, "run", "--quiet", rootfs, "/agent", "lookup", "stranger").CombinedOutput(); err == nil {
+		t.Errorf("a container of gcr0 is found by name: %s", out)
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestBetweenNetworks has several networks, an isolated and an internal one.
+func TestBetweenNetworks(t *testing.T) {
+	for _, c := range [][]string{{"open"}, {"other"}, {"--isolate", "alone"}, {"--internal", "inner"}} {
+		output(t, append([]string{"network", "create"}, c...)...)
+	}
+	defer output(t, "network", "rm", "open", "other", "alone", "inner")
+	background(t, in("server", agent, "serve", "99"))
+	for _, n := range []string{"open", "alone", "inner"} {
+		start(t, "--network", n, "--name", "web-"+n, rootfs, "/agent", "serve", "80")
+	}
+	reach := func(from []string, to string) bool {
+		args := []string{"run", "--quiet"}
+		for _, f := range from {
+			args = append(args, "--network", f)
+		}
+		return exec.Command(gcr, append(args, rootfs, "/agent", "dial", "tcp", to)...).Run() == nil
+	}
+	at := func(n string) member { return members(t, n)[0] }
+	for _, c := range []struct {
+		from []string
+		to   string
+		want bool
+	}{
+		{[]string{"other"}, join(at("open").Address4, "80"), true},
+		{[]string{"other"}, join(at("open").Address6, "80"), true},
+		{[]string{"other"}, join(at("alone").Address4, "80"), false},
+		{[]string{"other"}, join(at("alone").Address6, "80"), false},
+		{[]string{"alone"}, join(at("open").Address4, "80"), false},
+		{[]string{"alone"}, join(at("alone").Address4, "80"), true},
+		{[]string{"alone"}, join(server4, "99"), true},
+		{[]string{"other"}, join(at("inner").Address4, "80"), false},
+		{[]string{"inner"}, join(at("inner").Address4, "80"), true},
+		{[]string{"inner"}, join(server4, "99"), false},
+		{[]string{"inner"}, join(server6, "99"), false},
+		{[]string{"other", "inner"}, join(at("inner").Address4, "80"), true},
+		{[]string{"other", "inner"}, join(server4, "99"), true},
+		{[]string{"inner", "other"}, join(server4, "99"), true},
+	} {
+		if got := reach(c.from, c.to); got != c.want {
+			t.Errorf("from %v to %s: reached %v, want %v", c.from, c.to, got, c.want)
+		}
+	}
+	if got := output(t, "network", "ls"); !strings.Contains(got, "isolate") || !strings.Contains(got, "internal") {
+		t.Errorf("network ls:\n%s", got)
+	}
+	if out, err := exec.Command(gcr, "network", "rm", "open").CombinedOutput(); err == nil || !strings.Contains(string(out), "web-open") {
+		t.Errorf("a network in use was removed: %s", out)
+	}
+}
+
+// TestAdministrator puts a rule of the administrator first, and has gcr rebuild its table around it.
+func TestAdministrator(t *testing.T) {
+	start(t, "-p", "8080:80", rootfs, "/agent", "serve", "80")
+	must(sh("nft add rule inet gcr admin ip saddr " + client4 + " drop"))
+	defer func() { must(sh("nft flush chain inet gcr admin")) }()
+	output(t, "network", "create", "another") // changes the shape of the table
+	output(t, "run", "--quiet", "--network", "another", rootfs, "/agent", "lookup", "localhost")
+	output(t, "network", "rm", "another")
+	if got, err := ask("client", "tcp", join(hostIn4, "8080")); err == nil {
+		t.Errorf("the administrator's rule does not hold: %s", got)
+	}
+	if got, err := ask("client", "tcp", join(hostIn6, "8080")); err != nil {
+		t.Errorf("IPv6, which no rule forbids: %s", got)
+	}
+}
+
+// TestFlushedTable survives somebody who flushes all rules, as a restart of nftables.service does.
+func TestFlushedTable(t *testing.T) {
+	start(t, "-p", "8080:80", rootfs, "/agent", "serve", "80")
+	must(sh("nft flush ruleset"))
+	output(t, "run", "--quiet", rootfs, "/agent", "lookup", "localhost")
+	if got, err := ask("client", "tcp", join(hostIn4, "8080")); err != nil || got != client4 {
+		t.Errorf("the port of a running container after the table was made anew: %s, %v", got, err)
+	}
+}
+
+// TestRandomKills starts and stops 200 containers, 8 at a time, a third of them by killing gcr.
+func TestRandomKills(t *testing.T) {
+	output(t, "network", "create", "busy")
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	type job struct {
+		n, network int
+		kill       bool
+		wait       time.Duration
+	}
+	jobs := make(chan job)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for j := range jobs {
+				args := []string{"run", "--quiet"}
+				if j.network > 0 {
+					args = append(args, "--network", "busy")
+				}
+				if j.n%2 == 0 {
+					args = append(args, "-p", fmt.Sprintf("%d:80", 20000+j.n))
+				}
+				c := exec.Command(gcr, append(args, rootfs, "/agent", "wait")...)
+				var stderr strings.Builder
+				c.Stderr = &stderr
+				if err := c.Start(); err != nil {
+					t.Error(err)
+					continue
+				}
+				time.Sleep(j.wait)
+				if j.kill {
+					_ = c.Process.Kill()
+				}
+				// Process 1 of a PID namespace does not hear a signal that it has no handler for yet: say it again.
+				ended := make(chan struct{})
+				go func() { _ = c.Wait(); close(ended) }()
+				for waiting := true; waiting; {
+					select {
+					case <-ended:
+						waiting = false
+					case <-time.After(50 * time.Millisecond):
+						_ = c.Process.Signal(syscall.SIGTERM)
+					}
+				}
+				if s := stderr.String(); s != "" && !j.kill && !strings.Contains(s, "SIGTERM") {
+					t.Errorf("container %d: %s", j.n, s)
+				}
+			}
+		})
+	}
+	for n := range 200 {
+		jobs <- job{n, r.IntN(2), r.IntN(3) == 0, time.Duration(r.IntN(120)) * time.Millisecond}
+	}
+	close(jobs)
+	wg.Wait()
+	nothingLeft(t)
+}
+
+// nothingLeft checks that a last command leaves the host as it was before the first.
+func nothingLeft(t *testing.T) {
+	t.Helper()
+	left := ""
+	eventually(t, "nothing to be left", func() bool {
+		_ = exec.Command(gcr, "network", "prune").Run()
+		left = leftovers()
+		return left == ""
+	})
+}
+
+func leftovers() string {
+	var left []string
+	ifs, _ := net.Interfaces()
+	for _, i := range ifs {
+		if strings.HasPrefix(i.Name, "gv") || strings.HasPrefix(i.Name, "gcr") {
+			left = append(left, "interface "+i.Name)
+		}
+	}
+	for _, glob := range []string{"/run/gcr-net/leases/*/*", "/run/gcr/*"} {
+		m, _ := filepath.Glob(glob)
+		m = slices.DeleteFunc(m, func(s string) bool { return filepath.Base(s)[0] == '.' })
+		left = append(left, m...)
+	}
+	if out, _ := exec.Command("nft", "list", "ruleset").Output(); strings.Contains(string(out), "inet gcr") {
+		left = append(left, "table inet gcr")
+	}
+	return strings.Join(left, ", ")
+}
+
+// TestWrongInput has one line for every mistake, and nothing is left by any.
+func TestWrongInput(t *testing.T) {
+	output(t, "network", "prune")
+	l, err := net.Listen("tcp", ":7777")
+	must(err)
+	defer l.Close()
+	must(sh("ip route add 10.99.0.0/16 via 198.51.100.254"))
+	defer func() { must(sh("ip route del 10.99.0.0/16")) }()
+	run := func(args ...string) []string {
+		return append(append([]string{"run", "--quiet"}, args...), rootfs, "/agent", "wait")
+	}
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{run("-p", "7777:80"), []string{"port 7777 of the host is in use", "ss -lnp"}},
+		{run("-p", "192.0.2.200:80:80"), []string{"the host has no address 192.0.2.200"}},
+		{run("-p", "8080:80", "-p", "8080:81"), []string{"has the same port"}},
+		{run("-p", "70000:80"), []string{"not between 1 and 65535"}},
+		{run("-p", "8000-8001:80"), []string{"2 ports of the host do not fit 1"}},
+		{run("-p", "80/icmp"), []string{"use tcp, udp or sctp"}},
+		{run("-p", "::1:80:80"), []string{"too many colons", "brackets"}},
+		{run("-p", "80:80", "--network", "none"), []string{"no way to the container"}},
+		{run("-p", "80:80", "--network", "host"), []string{"host's ports already"}},
+		{run("--network", "nowhere"), []string{"there is no network of that name", "gcr network create nowhere"}},
+		{run("--network", "container:nobody"), []string{"no container of that name"}},
+		{run("--network", "ns:/run/netns/nowhere"), []string{"no such file"}},
+		{run("--network", "ns:here"), []string{"not absolute"}},
+		{run("--network", "host", "--network", "none"), []string{"keep one of them"}},
+		{run("--network", "pasta"), []string{"for callers without root"}},
+		{run("--ip", "10.1.2.3"), []string{"no free address of a host in"}},
+		{run("--ip", "fd00::1"), []string{"not an IPv4 address"}},
+		{run("--mac-address", "01:00:00:00:00:01"), []string{"multicast"}},
+		{run("--network-alias", "db"), []string{"strangers share it"}},
+		{[]string{"network", "create", "--subnet", "10.99.1.0/24", "a"}, []string{"overlaps 10.99.0.0/16", "toro"}},
+		{[]string{"network", "create", "--subnet", "10.50.0.1/24", "a"}, []string{"you may mean 10.50.0.0/24"}},
+		{[]string{"network", "create", "--subnet", "10.50.0.0/31", "a"}, []string{"/30 is the smallest"}},
+		{[]string{"network", "create", "--subnet", "127.1.0.0/24", "a"}, []string{"cannot be given to containers"}},
+		{[]string{"network", "create", "--subnet", "x", "a"}, []string{"not an address with a prefix length"}},
+		{[]string{"network", "create", "--subnet", "10.50.0.0/24", "--gateway", "10.51.0.1", "a"}, []string{"no address of a host in"}},
+		{[]string{"network", "create", "--mtu", "10", "a"}, []string{"not between 68"}},
+		{[]string{"network", "create", "host"}, []string{"has a meaning"}},
+		{[]string{"network", "create", "../x"}, []string{"a character that cannot stand there"}},
+		{[]string{"network", "rm", "nowhere"}, []string{"there is no network"}},
+		{[]string{"network", "inspect", "nowhere"}, []string{"there is no network"}},
+		{[]string{"network", "explain", "nobody"}, []string{"no running container"}},
+	} {
+		out, err := exec.Command(gcr, c.args...).CombinedOutput()
+		text := strings.TrimSpace(string(out))
+		if err == nil {
+			t.Errorf("gcr %s: taken", strings.Join(c.args, " "))
+		}
+		if strings.Contains(text, "\n") {
+			t.Errorf("gcr %s: more than a line:\n%s", strings.Join(c.args, " "), text)
+		}
+		for _, w := range c.want {
+			if !strings.Contains(text, w) {
+				t.Errorf("gcr %s:\n  %s\n  does not say %q", strings.Join(c.args, " "), text, w)
+			}
+		}
+	}
+	nothingLeft(t)
+}
+
+// TestExplain compares the words with what is there.
+func TestExplain(t *testing.T) {
+	start(t, "--name", "web", "-p", "8080:80", rootfs, "/agent", "serve", "80")
+	if got, err := ask("client", "tcp", join(hostIn4, "8080")); err != nil {
+		t.Fatal(got)
+	}
+	out := output(t, "network", "explain", "web")
+	m := members(t, "gcr0")[0]
+	for _, w := range []string{m.Address4, m.Address6, "bridge gcr0", "published: 8080:80/tcp", "[1 packets,"} {
+		if !strings.Contains(out, w) {
+			t.Errorf("gcr network explain web does not show %q:\n%s", w, out)
+		}
+	}
+	if out := output(t, "run", "--explain", rootfs, "true"); !strings.Contains(out, "rtnetlink: veth pair") || !strings.Contains(out, "wait for the network") {
+		t.Errorf("--explain does not show the network:\n%s", out)
+	}
+}
+
+// TestScriptOfExplain runs what --explain=shell prints: the learner's container reaches the world as gcr's does.
+func TestScriptOfExplain(t *testing.T) {
+	background(t, in("server", agent, "serve", "99"))
+	script := output(t, "run", "--explain=shell", "-p", "8085:80", "--network", "gcr0", "--security-opt", "seccomp=unconfined", rootfs, "/agent", "dial", "tcp", join(server4, "99"))
+	c := exec.Command("bash")
+	c.Stdin = strings.NewReader(script)
+	out, err := c.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), hostOut4) {
+		t.Errorf("%v: %s\n%s", err, out, script)
+	}
+}
+
+// TestBesideDroppingTables has a FORWARD chain that drops what nobody makes an exception for, as those of Docker
+// and ufw do.
+func TestBesideDroppingTables(t *testing.T) {
+	if _, err := exec.LookPath("iptables-nft"); err != nil {
+		t.Skip("iptables-nft is not installed (Debian package iptables)")
+	}
+	for name, script := range map[string]string{
+		"ufw":    "for i in iptables-nft ip6tables-nft; do $i -P FORWARD DROP; done",
+		"docker": "for i in iptables-nft ip6tables-nft; do $i -P FORWARD DROP; $i -N DOCKER-USER; $i -A FORWARD -j DOCKER-USER; $i -A DOCKER-USER -j RETURN; done",
+	} {
+		t.Run(name, func(t *testing.T) {
+			must(sh(script))
+			defer func() { must(sh("nft flush ruleset")) }()
+			background(t, in("server", agent, "serve", "99"))
+			for _, to := range []string{server4, server6} {
+				output(t, "run", "--quiet", rootfs, "/agent", "dial", "tcp", join(to, "99"))
+			}
+			start(t, "-p", "8080:80", rootfs, "/agent", "serve", "80")
+			for _, to := range []string{hostIn4, hostIn6} {
+				if got, err := ask("client", "tcp", join(to, "8080")); err != nil {
+					t.Errorf("from the client to %s: %s", to, got)
+				}
+			}
+			must(sh("iptables-nft -S >/dev/null && ip6tables-nft -S >/dev/null && iptables-nft -C " + map[string]string{"ufw": "FORWARD", "docker": "DOCKER-USER"}[name] + " -i gcr0 -j ACCEPT"))
+		})
+	}
+	output(t, "network", "prune")
+	if out, _ := exec.Command("iptables-nft", "-S").Output(); strings.Contains(string(out), "gcr0") {
+		t.Errorf("exceptions are left: %s", out)
+	}
+}
