@@ -38,6 +38,8 @@ var suites = []suite{
 	{Package: "test/vm/guestcheck", At: all},
 	{Package: "test/scripts", At: []string{"host", "v2", "user", "systemd", "rootless", "login", "v1", "hybrid"}, Files: []string{"cgroups.sh"}},
 	{Package: "test/vm"}, // the bench itself: pure
+	{Package: "test/attacks", At: []string{"host", "v2", "systemd", "v1", "arm64"}, Programs: map[string]string{".": "gcr", "gcrun": "gcrun/gcrun"}},
+	{Package: "test/userns", At: []string{"host", "v2", "v1"}, Programs: map[string]string{".": "gcr"}},
 	{Package: "internal/program", At: []string{"arm64"}},
 	{Package: "internal/clone", At: []string{"v2", "rootless", "arm64"}},
 	{Package: "internal/cgroup", At: []string{"v2", "systemd", "rootless", "hybrid"}},
