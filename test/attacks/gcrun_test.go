@@ -32,12 +32,18 @@ func init() {
 				} else {
 					m.oci("run", &specs.Spec{
 						Process: &specs.Process{Args: []string{"/museum", "attack", "uid0"}, Cwd: "/", Env: []string{"LD_PRELOAD=/evil.so", "LD_LIBRARY_PATH=/tmp"}},
-						Hooks:   &specs.Hooks{CreateContainer: []specs.Hook{{Path: self, Args: []string{"hook", "naive", "hook", told}}}},
-						Linux:   &specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: specs.PIDNamespace}}},
+						Hooks: &specs.Hooks{
+							CreateRuntime:   []specs.Hook{{Path: self, Args: []string{"hook", "naive", "hook", told}}},
+							CreateContainer: []specs.Hook{{Path: self, Args: []string{"hook", "naive", "hook", told}}},
+						},
+						Linux: &specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: specs.PIDNamespace}}},
 					})
 				}
 				b, err := os.ReadFile(told)
 				m.must(err)
+				if n := strings.Count(string(b), "hook:"); !weak && n != 2 {
+					m.t.Fatalf("%d of 2 hooks ran: %q", n, b)
+				}
 				if strings.Contains(string(b), "LD_") {
 					return worked("the hook ran with LD_PRELOAD of the image")
 				}
@@ -117,7 +123,12 @@ func init() {
 		for _, v := range os.Environ() {
 			fmt.Fprintln(&b, v)
 		}
-		if err := os.WriteFile(a[0], []byte(b.String()), 0o600); err != nil {
+		f, err := os.OpenFile(a[0], os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			return refused("%v", err)
+		}
+		defer f.Close()
+		if _, err := fmt.Fprintf(f, "hook: %s\n", b.String()); err != nil {
 			return refused("%v", err)
 		}
 		return worked("told")

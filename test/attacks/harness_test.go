@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -121,6 +122,10 @@ func (m *museum) run(flags uintptr, name string, args ...string) outcome {
 func (m *museum) gcr(flags []string, attack string, args ...string) outcome {
 	m.t.Helper()
 	argv := append([]string{"run", "--quiet"}, flags...)
+	if !slices.Contains(flags, "--without=net") {
+		// Nothing of the host's network is touched for attacks on something else.
+		argv = append(argv, "--network=none")
+	}
 	argv = append(argv, m.rootfs, "/museum", "attack", attack)
 	return m.run(0, gcrProgram(m.t), append(argv, args...)...)
 }
