@@ -79,7 +79,7 @@ func busybox(t *testing.T) string {
 
 func run(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(gcr, append([]string{"run", "--quiet"}, args...)...)
+	cmd := exec.Command(gcr, append([]string{"run", "--quiet", "--network=none"}, args...)...)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
@@ -139,7 +139,7 @@ func TestIDMapped(t *testing.T) {
 // Two containers at the same time have no id in common.
 func TestAutoApart(t *testing.T) {
 	root := busybox(t)
-	first := exec.Command(gcr, "run", "--quiet", "-i", "--userns=auto", root, "sh", "-c", "busybox cat /proc/self/uid_map; read x")
+	first := exec.Command(gcr, "run", "--quiet", "--network=none", "-i", "--userns=auto", root, "sh", "-c", "busybox cat /proc/self/uid_map; read x")
 	in, err := first.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -221,7 +221,7 @@ func TestKeepID(t *testing.T) {
 		mount --bind %s /etc/passwd
 		exec setpriv --reuid %d --regid %d --clear-groups env XDG_RUNTIME_DIR=%s "$@"`, sub, passwd, id, id, runtime)
 	inside := "busybox id -u; busybox cat /proc/self/uid_map; busybox touch /kept"
-	cmd := exec.Command("unshare", "-m", "sh", "-c", script, "sh", gcr, "run", "--quiet", "--userns=keep-id", root, "sh", "-c", inside)
+	cmd := exec.Command("unshare", "-m", "sh", "-c", script, "sh", gcr, "run", "--quiet", "--network=none", "--userns=keep-id", root, "sh", "-c", inside)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
