@@ -77,15 +77,15 @@ func silently(t *testing.T) {
 	})
 }
 
-func runWith(o *Options, adjust func(*run, *launch.Options)) (int, error, *plan.Plan) {
+func runWith(o *Options, adjust func(*run, *launch.Options)) (*plan.Plan, int, error) {
 	r := &run{o: o, begin: monotonic()}
 	r.adjust = func(l *launch.Options) { adjust(r, l) }
 	defer r.close()
 	if err := r.prepare(); err != nil {
-		return StatusGCR, err, nil
+		return nil, StatusGCR, err
 	}
 	status, err := r.start()
-	return status, err, r.plan
+	return r.plan, status, err
 }
 
 func stateDir(t *testing.T) string {
@@ -110,7 +110,7 @@ func TestEveryCallFails(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				// The first run opens what gcr keeps open, and makes what a root filesystem lacks.
-				status, err, p := runWith(options(), func(*run, *launch.Options) {})
+				p, status, err := runWith(options(), func(*run, *launch.Options) {})
 				if err != nil || status != 0 {
 					t.Fatalf("without a fault: status %d, %v", status, err)
 				}
@@ -129,7 +129,7 @@ func TestEveryCallFails(t *testing.T) {
 					}
 					tried++
 					call := ""
-					status, err, p := runWith(options(), func(r *run, l *launch.Options) {
+					p, status, err := runWith(options(), func(r *run, l *launch.Options) {
 						c := r.plan.Program.Calls()[i]
 						call = c.String()
 						l.Compile = []program.Option{program.FailCall(i, unix.EIO)}
@@ -231,7 +231,7 @@ func victim(spec string) int {
 	}
 	o := &Options{Networks: []string{"none"}, Rootfs: f[0], Command: []string{"sleep", "1000"}, Trace: f[1] == "step"}
 	die := func() { _ = unix.Kill(os.Getpid(), unix.SIGKILL); time.Sleep(time.Hour) }
-	status, err, _ := runWith(o, func(r *run, l *launch.Options) {
+	_, status, err := runWith(o, func(r *run, l *launch.Options) {
 		switch f[1] {
 		case "host":
 			l.OnHost = func(i int, _ plan.HostStep) error {
@@ -280,7 +280,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				silently(t)
 				o := &Options{Networks: []string{"none"}, Rootfs: rootfs, Command: []string{"true"}}
-				status, err, p := runWith(o, func(*run, *launch.Options) {})
+				p, status, err := runWith(o, func(*run, *launch.Options) {})
 				if err != nil || status != 0 {
 					t.Fatalf("status %d, %v", status, err)
 				}
@@ -294,7 +294,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 					if status := lab.ExitStatus(t, err); status != 128+9 {
 						t.Fatalf("killed at %s %d: status %d: %s", where, n, status, out)
 					}
-					if status, err, _ := runWith(o, func(*run, *launch.Options) {}); status != 0 || err != nil {
+					if _, status, err := runWith(o, func(*run, *launch.Options) {}); status != 0 || err != nil {
 						t.Errorf("after a kill at %s %d the next run ends with %d, %v", where, n, status, err)
 					}
 					scene.Unchanged(t)
