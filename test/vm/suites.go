@@ -40,7 +40,7 @@ var suites = []suite{
 	{Package: "test/vm"}, // the bench itself: pure
 	{Package: "internal/program", At: []string{"arm64"}},
 	{Package: "internal/clone", At: []string{"v2", "rootless", "arm64"}},
-	{Package: "gcrun", At: []string{"v2", "systemd"}, Programs: map[string]string{"gcrun": "gcrun/gcrun", "test/probe": "test/probe/probe"}},
+	{Package: "gcrun", At: []string{"v2", "systemd"}, Limit: 10 * time.Minute, Programs: map[string]string{"gcrun": "gcrun/gcrun", "test/probe": "test/probe/probe"}},
 	{Package: "internal/cgroup", At: []string{"v2", "systemd", "rootless", "hybrid"}},
 	{Package: "internal/..."}, // the rest is pure or the same on every kernel: the host has run it
 }
