@@ -7,7 +7,7 @@ BUILD := build
 
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST) | LC_ALL=C sort
 
 .PHONY: build
 build: ## build ./gcr
@@ -24,6 +24,10 @@ deps: ## install what the tests need (Debian or Ubuntu, as root)
 .PHONY: test
 test: deps build ## build, get what the tests need, run them all
 	test/all.sh
+
+.PHONY: test-full
+test-full: deps build ## the same with all inputs of the tests that take fewer for CI
+	GCR_TEST_FULL=1 test/all.sh
 
 .PHONY: lint
 lint: ## gofumpt, go vet, staticcheck, shellcheck

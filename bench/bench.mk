@@ -5,7 +5,7 @@
 # Debian's packages. Results go to docs/bench/.
 BENCH ?= full
 .PHONY: bench
-bench: ## measure gcrun beside its peers (root; BENCH=quick for the main figures)
+bench: ## measure side by side with crun, runc and others (as root; half an hour, or BENCH=quick)
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o build/gcr .
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o build/gcrun ./gcrun
 	go build -o build/bench ./bench

@@ -1,6 +1,8 @@
 #!/bin/bash
 # Runs every test that can run on this machine: as the caller, and, when the caller is root, the tests of an
 # ordinary user's containers too. Those that need another kernel are run by `make test-vm`.
+#
+# Tests that repeat one thing with many inputs (go doc testing.Short) take fewer of them, unless GCR_TEST_FULL=1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,4 +15,10 @@ step "build for arm64"
 GOARCH=arm64 go build ./...
 
 step "tests"
-go test ./...
+short=-short
+[ "${GCR_TEST_FULL:-}" = "" ] || short=-short=false
+began=$SECONDS
+# Two packages at a time: most wait for the kernel, and a machine with many processors shall not run tests of
+# limits beside each other.
+go test -json "$short" -timeout 15m -p 2 ./... | go run ./test/report
+echo "Lint, build and tests took $SECONDS s, the tests alone $((SECONDS - began)) s."

@@ -1,32 +1,76 @@
 #!/bin/bash
-# Installs what the tests need beyond Go, from the packages of Debian or Ubuntu. Without root, or elsewhere, it
-# only says what is missing; the tests that need it then skip and say so too.
+# Installs what the tests need beyond Go, from the packages of Debian or Ubuntu, and says how long that took.
+# Without root, or elsewhere, it only says what is missing; the tests that need it then skip and say so too.
 set -euo pipefail
 
-declare -A package=(
-    [busybox]=busybox-static      # the smallest real root filesystem
-    [mmdebstrap]=mmdebstrap       # a real distribution
-    [newuidmap]=uidmap            # ranges of ids for ordinary users
-    [shellcheck]=shellcheck
-    [gcc]=gcc                     # the reference for system call filters is built from C
-    [setpriv]=util-linux
-    [ip]=iproute2
-    [ps]=procps
-    [runc]=runc                   # a peer, to compare with
-    [jq]=jq
-)
-missing=()
-for tool in "${!package[@]}"; do
-    command -v "$tool" >/dev/null || missing+=("${package[$tool]}")
-done
-[ -e /usr/include/seccomp.h ] || missing+=(libseccomp-dev)
+# Each line: a program or a file, its package, and what the tests have it for.
+needs() {
+    cat <<'LIST'
+busybox                         busybox-static      the smallest real root filesystem
+mmdebstrap                      mmdebstrap          a real distribution
+/usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring its signatures
+newuidmap                       uidmap              ranges of ids for ordinary users
+shellcheck                      shellcheck          scripts and the shell that is printed
+gcc                             gcc                 the reference for system call filters is built from C
+/usr/include/seccomp.h          libseccomp-dev      that reference
+/usr/include/errno.h            libc6-dev           and what it includes
+runc                            runc                a peer, to compare with
+crun                            crun                another
+podman                          podman              compares what is made of an image
+skopeo                          skopeo              makes and reads images
+umoci                           umoci               the same, by other people
+docker-registry                 docker-registry     a registry that is not the tests' own
+setcap                          libcap2-bin         what files have beside their contents
+setfacl                         acl                 the same
+setfattr                        attr                the same
+cpio                            cpio                reads what the VM bench packs
+xz                              xz-utils            a compression
+zstd                            zstd                another
+setpriv                         util-linux          other users, namespaces
+ip                              iproute2            looks at networks
+nft                             nftables            looks at firewalls
+iptables-nft                    iptables            the rules of others beside ours
+pasta                           passt               networks without root
+slirp4netns                     slirp4netns         the same, by other people
+ps                              procps              looks at processes
+jq                              jq                  reads JSON in scripts
+LIST
+}
 
-[ ${#missing[@]} -gt 0 ] || exit 0
+PATH=$PATH:/usr/sbin:/sbin
+missing=()
+while read -r what package _; do
+    case $what in
+    /*) [ -e "$what" ] ;;
+    *) command -v "$what" >/dev/null ;;
+    esac || missing+=("$package")
+done < <(needs)
+if [ ${#missing[@]} = 0 ]; then
+    echo "What the tests need is there."
+    exit 0
+fi
 if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
     echo "Some tests will skip; they need: ${missing[*]}" >&2
     echo "As root on Debian or Ubuntu: apt-get install ${missing[*]}" >&2
     exit 0
 fi
+
+echo "Installing what the tests need: ${missing[*]}"
+began=$SECONDS
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-apt-get install -y -qq --no-install-recommends "${missing[@]}"
+known=()
+for package in "${missing[@]}"; do
+    if apt-cache show "$package" >/dev/null 2>&1; then
+        known+=("$package")
+    else
+        echo "This release has no package $package; the tests that need it will skip." >&2
+    fi
+done
+# The registry is for the tests, which start it themselves; it shall not run as a service of this machine.
+case " ${known[*]-} " in
+*" docker-registry "*) [ ! -d /run/systemd/system ] || systemctl mask --quiet docker-registry ;;
+esac
+# --no-remove: a package that another one of this machine rules out is not worth that one.
+[ ${#known[@]} = 0 ] || apt-get install -y -qq --no-install-recommends --no-remove "${known[@]}" >/dev/null
+echo "Installed ${#known[@]} packages in $((SECONDS - began)) s."

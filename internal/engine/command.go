@@ -68,6 +68,10 @@ func (b *builder) buildCwd() error {
 	flag, dir := "--workdir", b.o.Workdir
 	if dir == "" && b.image != nil {
 		flag, dir = "WorkingDir of "+b.image.file, b.image.WorkingDir
+		b.config.MakeCwd = dir != ""
+	}
+	if b.config.Root.Kind == RootImage {
+		b.config.MakeCwd = true // as docker run does for -w; the container's files are its own
 	}
 	if dir == "" {
 		dir = "/"

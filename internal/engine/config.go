@@ -34,6 +34,10 @@ type Config struct {
 	// Network is what the flags ask for; names of GatewayNames stand for the host in /etc/hosts.
 	Network      *network.Request
 	GatewayNames []string `json:",omitempty"`
+	// MakeCwd: the working directory comes from an image, which need not have it, and is made where it is missing.
+	MakeCwd bool
+	// ImageVolumes are directories that the image declares to be written to: they stay writable under --read-only.
+	ImageVolumes []string
 
 	// Interactive: the caller's standard input reaches the command; otherwise it reads /dev/null.
 	Interactive bool

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,12 +38,16 @@ func TestMain(m *testing.M) {
 func shapes(t *testing.T) map[string]func() *Options {
 	dir := lab.Busybox(t)
 	out := map[string]func() *Options{
-		"directory": func() *Options { return &Options{Rootfs: dir, Command: []string{"true"}} },
-		"ephemeral": func() *Options { return &Options{Rootfs: dir, Ephemeral: true, Command: []string{"true"}} },
-		"host":      func() *Options { return &Options{Rootfs: HostRootfs, Command: []string{"true"}} },
+		"directory": func() *Options { return &Options{Networks: []string{"none"}, Rootfs: dir, Command: []string{"true"}} },
+		"ephemeral": func() *Options {
+			return &Options{Networks: []string{"none"}, Rootfs: dir, Ephemeral: true, Command: []string{"true"}}
+		},
+		"host": func() *Options {
+			return &Options{Networks: []string{"none"}, Rootfs: HostRootfs, Command: []string{"true"}}
+		},
 		"much": func() *Options {
 			return &Options{
-				Rootfs: dir, Command: []string{"true"}, Init: true, ReadOnly: true, TTY: On, Verbose: true, Trace: true,
+				Networks: []string{"none"}, Rootfs: dir, Command: []string{"true"}, Init: true, ReadOnly: true, TTY: On, Verbose: true, Trace: true,
 				Volumes: []string{"/etc/passwd:/new/file:ro", dir + ":/new/dir"}, Tmpfs: []string{"/scratch"},
 				Ulimits: []string{"core=0"}, Sysctls: []string{"net.core.somaxconn=100"}, Devices: []string{"/dev/fuse"},
 				OOMScore: Optional{"500", true}, Workdir: "/home", Umask: "077",
@@ -72,15 +77,15 @@ func silently(t *testing.T) {
 	})
 }
 
-func runWith(o *Options, adjust func(*run, *launch.Options)) (int, error, *plan.Plan) {
+func runWith(o *Options, adjust func(*run, *launch.Options)) (int, *plan.Plan, error) {
 	r := &run{o: o, begin: monotonic()}
 	r.adjust = func(l *launch.Options) { adjust(r, l) }
 	defer r.close()
 	if err := r.prepare(); err != nil {
-		return StatusGCR, err, nil
+		return StatusGCR, nil, err
 	}
 	status, err := r.start()
-	return status, err, r.plan
+	return status, r.plan, err
 }
 
 func stateDir(t *testing.T) string {
@@ -105,7 +110,7 @@ func TestEveryCallFails(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				// The first run opens what gcr keeps open, and makes what a root filesystem lacks.
-				status, err, p := runWith(options(), func(*run, *launch.Options) {})
+				status, p, err := runWith(options(), func(*run, *launch.Options) {})
 				if err != nil || status != 0 {
 					t.Fatalf("without a fault: status %d, %v", status, err)
 				}
@@ -124,7 +129,7 @@ func TestEveryCallFails(t *testing.T) {
 					}
 					tried++
 					call := ""
-					status, err, p := runWith(options(), func(r *run, l *launch.Options) {
+					status, p, err := runWith(options(), func(r *run, l *launch.Options) {
 						c := r.plan.Program.Calls()[i]
 						call = c.String()
 						l.Compile = []program.Option{program.FailCall(i, unix.EIO)}
@@ -222,9 +227,9 @@ func victim(spec string) int {
 	if err != nil {
 		panic(err)
 	}
-	o := &Options{Rootfs: f[0], Command: []string{"sleep", "1000"}, Trace: f[1] == "step"}
+	o := &Options{Networks: []string{"none"}, Rootfs: f[0], Command: []string{"sleep", "1000"}, Trace: f[1] == "step"}
 	die := func() { _ = unix.Kill(os.Getpid(), unix.SIGKILL); time.Sleep(time.Hour) }
-	status, err, _ := runWith(o, func(r *run, l *launch.Options) {
+	status, _, err := runWith(o, func(r *run, l *launch.Options) {
 		switch f[1] {
 		case "host":
 			l.OnHost = func(i int, _ plan.HostStep) error {
@@ -261,7 +266,8 @@ func victim(spec string) int {
 }
 
 // Gcr is killed before every step of the host side, at every step of the program, and while the command runs.
-// What it leaves is gone after the next gcr command.
+// What it leaves is gone after the next gcr command. A step that is the same for the directory is not tried again for the
+// host's files; with -short every fourth step of the program is tried.
 func TestKilledAtEveryStep(t *testing.T) {
 	lab.Each(t, func(t *testing.T) {
 		dir := lab.Busybox(t)
@@ -269,11 +275,17 @@ func TestKilledAtEveryStep(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, rootfs := range map[string]string{"directory": dir, "host": HostRootfs} {
-			t.Run(name, func(t *testing.T) {
+		every := 1
+		if testing.Short() {
+			every = 4
+		}
+		done := map[string]bool{}
+		for _, shape := range []struct{ name, rootfs string }{{"directory", dir}, {"host", HostRootfs}} {
+			rootfs := shape.rootfs
+			t.Run(shape.name, func(t *testing.T) {
 				silently(t)
-				o := &Options{Rootfs: rootfs, Command: []string{"true"}}
-				status, err, p := runWith(o, func(*run, *launch.Options) {})
+				o := &Options{Networks: []string{"none"}, Rootfs: rootfs, Command: []string{"true"}}
+				status, p, err := runWith(o, func(*run, *launch.Options) {})
 				if err != nil || status != 0 {
 					t.Fatalf("status %d, %v", status, err)
 				}
@@ -281,12 +293,13 @@ func TestKilledAtEveryStep(t *testing.T) {
 				kill := func(where string, n int) {
 					t.Helper()
 					cmd := exec.Command(exe)
+					cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 					cmd.Env = append(os.Environ(), victimVar+"="+fmt.Sprintf("%s %s %d", rootfs, where, n))
 					out, err := cmd.CombinedOutput()
 					if status := lab.ExitStatus(t, err); status != 128+9 {
 						t.Fatalf("killed at %s %d: status %d: %s", where, n, status, out)
 					}
-					if status, err, _ := runWith(o, func(*run, *launch.Options) {}); status != 0 || err != nil {
+					if status, _, err := runWith(o, func(*run, *launch.Options) {}); status != 0 || err != nil {
 						t.Errorf("after a kill at %s %d the next run ends with %d, %v", where, n, status, err)
 					}
 					scene.Unchanged(t)
@@ -297,7 +310,16 @@ func TestKilledAtEveryStep(t *testing.T) {
 						t.Fatalf("killed before %q", h.Info.What)
 					}
 				}
+				fresh := 0
 				for n, s := range p.Steps {
+					step := stepText(p, n)
+					if done[step] {
+						continue
+					}
+					done[step] = true
+					if fresh++; fresh%every != 0 {
+						continue
+					}
 					kill("step", n)
 					if t.Failed() {
 						t.Fatalf("killed at %q", s.Info().What)

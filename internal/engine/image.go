@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"gcr/internal/image"
 	"gcr/internal/image/progress"
@@ -16,7 +16,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// RootImage: the layers of an image, read-only, below an overlay in memory.
+// RootImage: the layers of an image, read-only, below an overlay whose upper directory is removed at exit.
 const RootImage RootKind = "image"
 
 // errNoRoot is the cause when no directory of a name is there; an image may be.
@@ -42,22 +42,55 @@ func (r *run) findRoot() (*RootFS, error) {
 		}
 		return nil, err
 	}
-	hold, err := store.Hold(img, name)
+	by := r.o.Name
+	if by == "" {
+		by = fmt.Sprintf("of process %d", os.Getpid())
+	}
+	hold, err := store.Hold(img, by)
 	if err != nil {
 		return nil, err
 	}
 	r.close_ = append(r.close_, func() { hold.Close() })
 	r.lowerDir, r.lower = img.ShortLayers()
-	files, err := openLayers(img.Layers())
+	r.placeScratch(store, hold)
+	files, err := rootfile.OpenLayers(img.Layers()...)
 	if err != nil {
-		return nil, err
+		return nil, &Error{Op: "read", Object: "layers of image " + quote(name), Cause: cause(err)}
 	}
 	conf, err := ParseImageConfig(img.RawConfig())
 	if err != nil {
 		files.Close()
 		return nil, &Error{Op: "read", Object: "configuration of image " + quote(name), Cause: err}
 	}
+	conf.file = "image " + name
 	return &RootFS{Name: name, Kind: RootImage, Path: "/", Image: conf, Files: files}, nil
+}
+
+// placeScratch decides where the container's changes go: to the disk of the store, as people expect of an image,
+// whose containers may write more than fits into memory. --ephemeral asks for memory.
+func (r *run) placeScratch(store *image.Store, hold *image.Hold) {
+	if r.o.Ephemeral {
+		return
+	}
+	ok, kind := store.TakesUpper()
+	if !ok {
+		r.notes = append(r.notes, "what the container writes is kept in memory: the image store "+store.Root()+" is on a file system ("+kind+") that overlayfs cannot write to")
+		return
+	}
+	r.scratch = hold.Scratch(store)
+}
+
+// makeScratch makes the directories for the container's changes.
+func (r *run) makeScratch() error {
+	if r.scratch == nil {
+		return nil
+	}
+	r.close_ = append(r.close_, func() {
+		if err := r.scratch.Remove(context.Background()); err != nil {
+			r.note(err.Error())
+		}
+	})
+	return r.scratch.Make(context.Background())
 }
 
 func (r *run) findImage(name string) (*image.Image, *image.Store, error) {
@@ -75,10 +108,18 @@ func (r *run) findImage(name string) (*image.Image, *image.Store, error) {
 			return nil, nil, err
 		}
 	}
-	if r.o.Pull != "always" {
-		img, err := store.Resolve(name, want)
-		missing := errors.Is(err, image.ErrNotFound) || errors.Is(err, image.ErrIncomplete)
-		if err == nil || !missing || r.o.Pull == "never" {
+	img, err := store.Resolve(name, want)
+	missing := errors.Is(err, image.ErrNotFound) || errors.Is(err, image.ErrIncomplete)
+	switch r.o.Pull {
+	case "always":
+	case "never":
+		return img, store, err
+	case "newer":
+		if err != nil && !missing {
+			return nil, nil, err
+		}
+	default:
+		if !missing {
 			return img, store, err
 		}
 	}
@@ -86,58 +127,14 @@ func (r *run) findImage(name string) (*image.Image, *image.Store, error) {
 	if !r.o.Quiet {
 		o.Progress = progress.New(os.Stderr)
 	}
-	img, err := store.Pull(context.Background(), name, o)
-	return img, store, err
-}
-
-// layerFiles reads files of an image from its layers, topmost first, before they are laid over each other.
-type layerFiles []*rootfile.Root
-
-func openLayers(dirs []string) (layerFiles, error) {
-	var out layerFiles
-	for _, d := range dirs {
-		root, err := rootfile.Open(d)
-		if err != nil {
-			out.Close()
-			return nil, &Error{Op: "open", Object: "layer " + filepath.Base(filepath.Dir(d)), Cause: cause(err)}
-		}
-		out = append(out, root)
+	// Ctrl-C ends the transfer in good order; what has come is kept for the next one.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	pulled, perr := store.Pull(ctx, name, o)
+	o.Progress.Wait()
+	if perr != nil && err == nil && r.o.Pull == "newer" && ctx.Err() == nil {
+		r.notes = append(r.notes, "the image that is there is used: "+perr.Error())
+		return img, store, nil
 	}
-	return out, nil
-}
-
-// Close gives up the directories.
-func (l layerFiles) Close() error {
-	for _, r := range l {
-		r.Close()
-	}
-	return nil
-}
-
-// ReadFile reads the file of the topmost layer that has it. A whiteout, which is a device node, hides what lies
-// below it (overlayfs.rst, "whiteouts and opaque directories").
-func (l layerFiles) ReadFile(path string, max int64) ([]byte, error) {
-	for _, r := range l {
-		b, err := r.ReadFile(path, max)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			continue
-		case errors.Is(err, rootfile.ErrNotRegular):
-			return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
-		}
-		return b, err
-	}
-	return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
-}
-
-// Stat looks at the file of the topmost layer that has it.
-func (l layerFiles) Stat(path string) (rootfile.Info, error) {
-	for _, r := range l {
-		st, err := r.Stat(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		return st, err
-	}
-	return rootfile.Info{}, &fs.PathError{Op: "stat", Path: path, Err: fs.ErrNotExist}
+	return pulled, store, perr
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -130,6 +131,29 @@ func (b *builder) buildMounts() error {
 		return strings.Count(x.Destination, "/") - strings.Count(y.Destination, "/")
 	})
 	b.spec.Mounts = mounts
+	return b.imageVolumes(replaced)
+}
+
+// imageVolumes takes over the volumes that the image declares, but for those where something else is mounted.
+func (b *builder) imageVolumes(replaced func(dst string) bool) error {
+	if b.image == nil {
+		return nil
+	}
+	for v := range b.image.Volumes {
+		dst := path.Clean("/" + v)
+		if dst == "/" {
+			return &Error{
+				Op: "mount", Object: quote(v), Flag: "Volumes of " + b.image.file,
+				Cause: text("a volume on / would be the whole root filesystem"), Hint: "the image is broken; its maker can take the volume out",
+			}
+		}
+		if replaced(dst) || within(dst, "/proc") || within(dst, "/sys") || within(dst, "/dev") {
+			continue
+		}
+		b.config.ImageVolumes = append(b.config.ImageVolumes, dst)
+	}
+	slices.Sort(b.config.ImageVolumes)
+	b.config.ImageVolumes = slices.Compact(b.config.ImageVolumes)
 	return nil
 }
 

@@ -133,6 +133,10 @@ func (r *run) joinNetwork(spec *specs.Spec, dir string) error {
 	if err == nil {
 		pid, err = strconv.Atoi(strings.TrimSpace(string(b)))
 	}
+	// The network's own record has it earlier, before the command runs.
+	if rec, rerr := network.ReadRecord(dir); rerr == nil && rec.PID != 0 {
+		pid, err = rec.PID, nil
+	}
 	if err != nil {
 		return &Error{Op: "join", Object: "the network of container " + filepath.Base(dir), Flag: "--network", Cause: text("it has not started yet")}
 	}

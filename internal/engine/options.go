@@ -207,7 +207,7 @@ func (o *Options) Register(fs *pflag.FlagSet) {
 	list(&o.GroupAdd, "group-add", "", "GROUP", "add a supplementary group")
 	opt(&o.Entrypoint, "entrypoint", "PROGRAM", "run this program; the command becomes its arguments")
 	str(&o.Umask, "umask", "", "OCTAL", "file mode creation mask (default 0022)")
-	str(&o.StopSignal, "stop-signal", "", "SIGNAL", "signal that asks the command to end (default SIGTERM)")
+	str(&o.StopSignal, "stop-signal", "", "SIGNAL", "signal that asks the command to end, sent in place of SIGTERM (default: the image's, or SIGTERM)")
 	opt(&o.OOMScore, "oom-score-adj", "N", "how eagerly the kernel kills it when memory runs out, -1000 to 1000")
 	list(&o.Ulimits, "ulimit", "", "NAME=SOFT[:HARD]", "resource limit, such as nofile=1024:4096; -1 is unlimited")
 	fs.BoolVar(&o.Init, "init", false, "run an init as process 1 that passes signals on and reaps children")
@@ -216,7 +216,7 @@ func (o *Options) Register(fs *pflag.FlagSet) {
 	list(&o.Mounts, "mount", "", "type=T,src=S,dst=D,...", "add a mount: type bind, tmpfs, …")
 	list(&o.Tmpfs, "tmpfs", "", "DST[:OPTIONS]", "mount a tmpfs: size=64m, mode=1777, exec, …")
 	fs.BoolVar(&o.ReadOnly, "read-only", false, "make the root filesystem read-only")
-	fs.BoolVar(&o.Ephemeral, "ephemeral", false, "write to memory instead of the root filesystem; gone at exit")
+	fs.BoolVar(&o.Ephemeral, "ephemeral", false, "write to memory instead of the root filesystem or the disk; gone at exit")
 	str(&o.ShmSize, "shm-size", "", "SIZE", "size of /dev/shm (default 64m)")
 
 	str(&o.Name, "name", "", "NAME", "name of the container")
@@ -270,7 +270,7 @@ func (o *Options) Register(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.Trace, "trace", false, "run, and tell each step as it happens")
 	fs.BoolVar(&o.Step, "step", false, "stop before each step")
 	fs.BoolVar(&o.Verbose, "verbose", false, "log also where there is no terminal")
-	fs.BoolVar(&o.Quiet, "quiet", false, "log nothing")
+	fs.BoolVarP(&o.Quiet, "quiet", "q", false, "log nothing")
 }
 
 // SetArgs takes what follows the flags: ROOTFS [COMMAND [ARG…]].

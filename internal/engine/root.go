@@ -54,6 +54,7 @@ type ImageConfig struct {
 	Cmd        []string
 	WorkingDir string
 	StopSignal string
+	Volumes    map[string]struct{}
 	Labels     map[string]string
 	// ExposedPorts has the ports that the image serves as keys, such as 80/tcp.
 	ExposedPorts map[string]struct{}

@@ -14,6 +14,7 @@ import (
 
 	"gcr/internal/cgroup"
 	"gcr/internal/hostfacts"
+	"gcr/internal/image"
 	"gcr/internal/launch"
 	"gcr/internal/network"
 	"gcr/internal/plan"
@@ -75,6 +76,8 @@ type run struct {
 	// The layers of an image: names below a directory, topmost first.
 	lowerDir string
 	lower    []string
+	scratch  *image.Scratch // for what the container writes; nil for memory
+	notes    []string
 	close_   []func()
 
 	adjust func(*launch.Options) // changes what is launched, for tests that break it on purpose
@@ -128,8 +131,8 @@ func (r *run) prepare() error {
 	r.path = filepath.Join(r.stateRoot(), name)
 	in := plan.Input{
 		Spec: r.cfg.Place(r.path), StateDir: r.path, Host: r.facts, DieWithParent: true, Init: r.cfg.Init,
-		CreateCwd: r.cfg.Root.Kind == RootImage,
-		Announce:  r.verbose(), Narrate: r.o.Trace, Stops: r.o.Step,
+		CreateCwd: r.cfg.MakeCwd, Volumes: r.cfg.ImageVolumes,
+		Announce: r.verbose(), Narrate: r.o.Trace, Stops: r.o.Step,
 	}
 	for _, l := range r.cfg.Landlock {
 		in.Landlock = append(in.Landlock, plan.LandlockRule(l))
@@ -198,7 +201,11 @@ func (r *run) root() (plan.Root, error) {
 	case RootEphemeral:
 		return plan.Root{Lower: []string{r.cfg.Root.Path}, IDMap: r.cfg.Shifted}, nil
 	case RootImage:
-		return plan.Root{Lower: r.lower, LowerDir: r.lowerDir, IDMap: r.cfg.Shifted}, nil
+		root := plan.Root{Lower: r.lower, LowerDir: r.lowerDir, IDMap: r.cfg.Shifted}
+		if r.scratch != nil {
+			root.Upper, root.Work, root.Volatile = r.scratch.Upper(), r.scratch.Work(), true
+		}
+		return root, nil
 	case RootHost:
 		if r.cfg.Shifted {
 			return plan.Root{}, conflict("--userns="+r.o.UserNS, "the root filesystem host", "the host's files are put together from many mounts, whose owners are not mapped", "use --userns=private, or another root filesystem")
@@ -275,7 +282,7 @@ func (r *run) explain() error {
 // start makes the container and waits for its end.
 func (r *run) start() (int, error) {
 	if r.verbose() {
-		for _, n := range r.cfg.Notes {
+		for _, n := range append(r.notes, r.cfg.Notes...) {
 			r.note(n)
 		}
 		log.Printf("[run] as pid %d", os.Getpid())
@@ -297,6 +304,9 @@ func (r *run) start() (int, error) {
 		return StatusGCR, err
 	}
 	if err := r.openStdio(); err != nil {
+		return StatusGCR, err
+	}
+	if err := r.makeScratch(); err != nil {
 		return StatusGCR, err
 	}
 	defer r.deleteCgroup()
@@ -323,6 +333,7 @@ func (r *run) start() (int, error) {
 	var forward *launch.Forwarder
 	if !r.o.Step {
 		forward = launch.ForwardSignals()
+		forward.Term = unix.Signal(r.cfg.StopSignal)
 		opts.Meanwhile = forward.Rest
 	}
 	p, err := launch.Start(r.plan, opts)
@@ -343,6 +354,7 @@ func (r *run) start() (int, error) {
 	watch.done()
 	if r.o.Step {
 		forward = launch.ForwardSignals()
+		forward.Term = unix.Signal(r.cfg.StopSignal)
 		forward.Rest()
 	}
 	defer p.Close()

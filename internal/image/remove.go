@@ -182,6 +182,7 @@ func (s *Store) collect(ctx context.Context, out *Removed) error {
 			errs = append(errs, os.Remove(s.path("l", e.Name())))
 		}
 	}
+	errs = append(errs, s.sweepScratch(ctx))
 	for _, e := range s.names("partial") {
 		errs = append(errs, s.remove(ctx, "partial/"+e.Name()))
 	}

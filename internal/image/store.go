@@ -20,6 +20,7 @@
 //	trash/                   what is being removed
 //	holds/                   one locked file for each image in use
 //	locks/                   files that are only locked
+//	containers/              what running containers write
 //
 // # Crash safety
 //
@@ -74,7 +75,7 @@ func DefaultRoot() string {
 	return filepath.Join(home, ".local", "share", "gcr", "images")
 }
 
-var storeDirs = []string{"blobs/sha256", "layers", "l", "partial", "trash", "holds", "locks", "empty"}
+var storeDirs = []string{"blobs/sha256", "layers", "l", "partial", "trash", "holds", "locks", "empty", "containers"}
 
 // Open opens the store at root and makes it where it is missing. client may be nil: then it is made from the
 // settings file.

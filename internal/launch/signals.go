@@ -12,6 +12,10 @@ import (
 // is there wait for it, and those that come after its end are lost, so that they do not disturb the cleaning up. It
 // lasts as long as the program: giving signals back one by one costs as much as catching them.
 type Forwarder struct {
+	// Term is the signal as which a request to end, SIGTERM, reaches the process; 0 for SIGTERM itself. An image may
+	// say that its command wants to be asked in another way (OCI image-spec config.md, "StopSignal").
+	Term unix.Signal
+
 	ch chan os.Signal
 }
 
@@ -22,7 +26,7 @@ var urgent = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM}
 // of which the Go runtime switches between two threads: two thirds of a millisecond for all, which are to spare
 // while the container sets itself up ([Options.Meanwhile]).
 func ForwardSignals() *Forwarder {
-	f := &Forwarder{make(chan os.Signal, 64)}
+	f := &Forwarder{ch: make(chan os.Signal, 64)}
 	for _, s := range urgent {
 		if s == unix.SIGHUP && signal.Ignored(s) {
 			continue // started by nohup(1)
@@ -55,6 +59,9 @@ func (f *Forwarder) To(p *Process) {
 	go func() {
 		for s := range f.ch {
 			if sig, ok := s.(syscall.Signal); ok {
+				if sig == unix.SIGTERM && f.Term != 0 {
+					sig = f.Term
+				}
 				_ = p.Signal(sig)
 			}
 		}

@@ -83,7 +83,10 @@ func (s Store) Update(id string, r *specs.LinuxResources) error {
 		return err
 	}
 	defer g.Close()
-	return g.Update(r)
+	if err := g.Update(r); err != nil {
+		return err
+	}
+	return c.updateUnit(g.Version(), r)
 }
 
 // Stats measures a container and gives the line of `events --stats`.

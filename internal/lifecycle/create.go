@@ -58,6 +58,8 @@ type creation struct {
 	master    *os.File
 	process   *launch.Process
 	noCommand bool
+	explain   bool     // nothing is to be made
+	release   func()   // ends the process that holds the systemd scope until the container is in it
 	warnings  []string // found before there is a container
 	exists    bool     // a process came into being: poststop hooks are due on failure
 }
@@ -125,6 +127,9 @@ func (cr *creation) undo() {
 		}
 		cr.group.Close()
 	}
+	if err := cr.c.stopUnit(); err != nil {
+		cr.c.store.warn("%v", err)
+	}
 	cr.c.removeResctrl()
 	if cr.master != nil {
 		cr.master.Close()
@@ -171,9 +176,6 @@ func (cr *creation) load() error {
 		cr.spec.Process, cr.noCommand = &specs.Process{Cwd: "/"}, true
 	}
 	cr.dropMounts()
-	if cr.o.SystemdCgroup {
-		return errors.New("make cgroup (--systemd-cgroup): the systemd cgroup driver is not available in this version; use cgroupfs")
-	}
 	// Paths of the configuration are relative to the bundle (config.md, "Root" and "Mounts").
 	if p := cr.spec.Root.Path; !filepath.IsAbs(p) {
 		cr.spec.Root.Path = filepath.Join(cr.bundle, p)
@@ -237,6 +239,11 @@ func (cr *creation) run(listen bool) error {
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if cr.release != nil {
+			cr.release()
+		}
+	}()
 	if in.Cgroup, err = cr.planCgroup(in.Host); err != nil {
 		return err
 	}
@@ -286,7 +293,11 @@ func (cr *creation) input(listen bool) (plan.Input, error) {
 	if err != nil {
 		return plan.Input{}, err
 	}
-	readLabels(&host, cr.spec.Process)
+	mountLabel := ""
+	if cr.spec.Linux != nil {
+		mountLabel = cr.spec.Linux.MountLabel
+	}
+	readLabels(&host, cr.spec.Process, mountLabel)
 	host.Keyring = !cr.o.NoNewKeyring
 	cr.environment()
 	setHome(cr.spec.Process, cr.spec.Root.Path)
@@ -299,7 +310,7 @@ func (cr *creation) input(listen bool) (plan.Input, error) {
 
 // ExplainCreate plans what Create, or without wait Run, would do. It makes nothing.
 func (s Store) ExplainCreate(o CreateOptions, wait bool) (*plan.Plan, error) {
-	cr := &creation{o: o, c: &Container{store: s, rec: record{ID: o.ID}}}
+	cr := &creation{o: o, explain: true, c: &Container{store: s, rec: record{ID: o.ID}}}
 	if err := checkID(o.ID); err != nil {
 		return nil, err
 	}
@@ -339,6 +350,12 @@ func (cr *creation) planCgroup(host plan.Host) (plan.Cgroup, error) {
 		return planCgroup(ch, nil), nil
 	}
 	opts := cgroup.Options{ID: cr.o.ID, Owner: cgroupOwner(cr.spec)}
+	if cr.o.SystemdCgroup && !cr.explain {
+		if path, cr.release, err = cr.scope(ch, path, resources); err != nil {
+			return plan.Cgroup{}, err
+		}
+		opts.Joined = true
+	}
 	if cr.cplan, err = cgroup.Compile(ch, path, resources, opts); err != nil {
 		return plan.Cgroup{}, err
 	}

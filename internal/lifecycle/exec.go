@@ -188,7 +188,7 @@ func (x *execution) plan() (*plan.Plan, launch.Options, func(), error) {
 	if err != nil {
 		return nil, opts, nil, err
 	}
-	readLabels(&host, x.process)
+	readLabels(&host, x.process, "")
 	host.Keyring = !x.oldKeyring
 	ns, err := differentNamespaces(x.c.rec.PID)
 	if err != nil {

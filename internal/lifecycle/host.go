@@ -37,7 +37,7 @@ func readHost() (plan.Host, error) {
 }
 
 // readLabels finds out about security modules, when the process has labels.
-func readLabels(h *plan.Host, p *specs.Process) {
+func readLabels(h *plan.Host, p *specs.Process, mountLabel string) {
 	if p.ApparmorProfile != "" {
 		if b, err := os.ReadFile("/sys/module/apparmor/parameters/enabled"); err == nil && strings.HasPrefix(string(b), "Y") {
 			h.AppArmorExec = plan.AppArmorFiles[1]
@@ -47,7 +47,7 @@ func readLabels(h *plan.Host, p *specs.Process) {
 			}
 		}
 	}
-	if p.SelinuxLabel != "" {
+	if p.SelinuxLabel != "" || mountLabel != "" {
 		var fs unix.Statfs_t
 		h.SELinux = unix.Statfs("/sys/fs/selinux", &fs) == nil && fs.Type == unix.SELINUX_MAGIC
 	}

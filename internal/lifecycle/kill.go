@@ -157,6 +157,9 @@ func (c *Container) destroy() error {
 	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, cgroup.ErrNoGroup):
 		return err
 	}
+	if err := c.stopUnit(); err != nil {
+		return err
+	}
 	c.removeResctrl()
 	if config, err := c.config(); err == nil { // it is missing where an earlier delete was cut short
 		pid := c.rec.PID

@@ -65,6 +65,7 @@ type record struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Owner       int               `json:"owner"` // user id of the creator
 	Cgroup      *cgroup.State     `json:"cgroup,omitempty"`
+	Unit        *systemdUnit      `json:"unit,omitempty"`
 	Resctrl     string            `json:"resctrl,omitempty"` // directory of the resctrl group that was made
 	// Input is what the plan was made from, without the configuration, which is in config.json.
 	Input plan.Input `json:"input"`

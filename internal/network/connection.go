@@ -103,8 +103,37 @@ type Connection struct {
 	OnDeath func(said string)
 }
 
+// settle writes the default network down when this container is its first; of several that start at once, one
+// does, and the others take what it has chosen.
+func (p *Plan) settle() error {
+	for i, d := range p.Defs {
+		if d.Name != DefaultName {
+			continue
+		}
+		have, err := p.store.Load(DefaultName)
+		if errors.Is(err, ErrNoNetwork) {
+			lock, lerr := p.store.lock(unix.LOCK_EX)
+			if lerr != nil {
+				return lerr
+			}
+			defer lock.Close()
+			if have, err = p.store.Load(DefaultName); errors.Is(err, ErrNoNetwork) {
+				have, err = d, p.store.write(d)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		p.Defs[i] = have
+	}
+	return nil
+}
+
 // Allocate leases what is needed: addresses, and the ports of the host. The container does not exist yet.
 func (p *Plan) Allocate(who Identity) (*Connection, error) {
+	if err := p.settle(); err != nil {
+		return nil, err
+	}
 	c := &Connection{plan: p, who: who, record: &Record{ID: who.ID, Dir: who.Dir, Mode: string(p.Mode)}}
 	for i, d := range p.Defs {
 		a := p.Request.Attach[i]

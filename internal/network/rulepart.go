@@ -244,6 +244,18 @@ func (m *portMap) set(t *nftables.Table) *nftables.Set {
 	return &nftables.Set{Table: t, Name: m.name, IsMap: true, Concatenation: true, KeyType: key, DataType: nftables.MustConcatSetType(a, nftables.TypeInetService)}
 }
 
+// about says what the map is for.
+func (m *portMap) about() string {
+	ip, host := ", IPv4", ", on all addresses"
+	if m.v6 {
+		ip = ", IPv6"
+	}
+	if m.addr {
+		host = ", on one address"
+	}
+	return ip + host
+}
+
 // types is the declaration of the map in the words of nft(8).
 func (m *portMap) types() string {
 	a := "ipv4_addr"

@@ -81,16 +81,20 @@ func wanted(defs []*Definition, records []*Record, proxy6 bool) *table {
 		}
 		t.maps = append(t.maps, maps...)
 		for _, m := range maps {
-			publish = append(publish, newRule("published ports of "+d.Name, dnat(m.name, m.v6, m.addr)).of(d))
+			publish = append(publish, newRule("published ports of "+d.Name+m.about(), dnat(m.name, m.v6, m.addr)).of(d))
 		}
 		for _, p := range []netip.Prefix{d.Subnet4, d.Subnet6} {
 			if !p.IsValid() {
 				continue
 			}
-			if !d.Internal {
-				post = append(post, newRule(d.Name+" to the world: as the host", saddr(p), notOutSet("bridges"), counter(), masquerade()).of(d))
+			ip := ", IPv4"
+			if p.Addr().Is6() {
+				ip = ", IPv6"
 			}
-			post = append(post, newRule(d.Name+" to itself by a published port", out(d.Bridge), saddr(p), translated(), counter(), masquerade()).of(d))
+			if !d.Internal {
+				post = append(post, newRule(d.Name+" to the world: as the host"+ip, saddr(p), notOutSet("bridges"), counter(), masquerade()).of(d))
+			}
+			post = append(post, newRule(d.Name+" to itself by a published port"+ip, out(d.Bridge), saddr(p), translated(), counter(), masquerade()).of(d))
 			if p.Addr().Is4() {
 				post = append(post, newRule("the host by 127.0.0.1 to "+d.Name, out(d.Bridge), saddr(loopback4), counter(), masquerade()).of(d))
 			} else {

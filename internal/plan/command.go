@@ -18,15 +18,14 @@ func (b *builder) cwd() error {
 	if !path.IsAbs(cwd) {
 		return fieldError("process.cwd", "plan working directory", fmt.Sprintf("%q is not an absolute path", cwd), "")
 	}
-	b.add(workdir{cwd, b.in.CreateCwd, b.has(specs.MountNamespace)})
+	b.add(workdir{cwd, b.has(specs.MountNamespace)})
 	return nil
 }
 
 // workdir changes to the working directory.
 type workdir struct {
-	path   string
-	create bool
-	check  bool
+	path  string
+	check bool
 }
 
 func (s workdir) Info() Info {
@@ -37,21 +36,7 @@ func (s workdir) Info() Info {
 }
 
 func (s workdir) Emit(e *emitter) {
-	if s.create {
-		mk, ok := e.NewLabel(), e.NewLabel()
-		e.Chdir(s.path).OnError(unix.ENOENT, mk)
-		e.Jump(ok)
-		e.Bind(mk)
-		at := ""
-		for _, name := range strings.Split(strings.Trim(path.Clean(s.path), "/"), "/") {
-			at += "/" + name
-			e.Mkdirat(program.CWD, at, 0o755).Ignore(unix.EEXIST)
-		}
-		e.Chdir(s.path)
-		e.Bind(ok)
-	} else {
-		e.Chdir(s.path)
-	}
+	e.Chdir(s.path)
 	if !s.check {
 		return
 	}

@@ -123,6 +123,11 @@ var goldenConfigs = []struct {
 	{"root-overlay-layers", variant(func(in *Input) {
 		in.Root = Root{Lower: []string{"/l/top:1", "/l/a,b", `/l/back\slash`}, Upper: "/up", Work: "/work dir"}
 	})},
+	{"root-overlay-image", variant(func(in *Input) {
+		in.Root = Root{Lower: []string{"top", "base"}, LowerDir: "/store/l", Upper: "/store/c/upper", Work: "/store/c/work", Volatile: true}
+		in.Volumes = []string{"/var/lib/data", "/log"}
+		in.Spec.Root.Readonly = true
+	})},
 	{"root-overlay-user", func() Input {
 		in := rootless(base(), ownID(), ownID())
 		in.Root = Root{Lower: []string{"/srv/rootfs"}}

@@ -41,10 +41,23 @@ func (b *builder) mounts() error {
 		case m.Type == "":
 			return fieldError(field+".type", "plan mount on "+dst, "it is missing", "name a file system, or bind as an option")
 		default:
+			if label := b.spec.Linux.MountLabel; label != "" && b.in.Host.SELinux && labelled(m.Type) {
+				o.data = append(o.data, dataOption{key: "context", value: label})
+			}
 			b.add(fsMount{target: t, fstype: m.Type, source: m.Source, o: o, options: m.Options, tree: b.trees[i]})
 		}
 	}
 	return nil
+}
+
+// labelled reports whether SELinux takes a label for a whole mount of the file system; the kernel's own views of
+// processes and devices have labels of their own (mount(8), "context").
+func labelled(fstype string) bool {
+	switch fstype {
+	case "proc", "sysfs", "mqueue", "cgroup", "cgroup2":
+		return false
+	}
+	return true
 }
 
 // target is the place of a mount inside the root filesystem.

@@ -55,8 +55,11 @@ type Input struct {
 	Landlock []LandlockRule
 	// Init puts a small init process before the user's command: it passes signals on and reaps orphans.
 	Init bool
-	// CreateCwd makes a working directory that does not exist instead of refusing it.
+	// CreateCwd makes a working directory that does not exist, as root of the container, instead of refusing it.
 	CreateCwd bool
+	// Volumes are directories inside the root filesystem that stay writable when the rest is read-only. What is
+	// missing is made.
+	Volumes []string
 	// PreserveFDs is the number of descriptors from 3 on that the user's command inherits.
 	PreserveFDs int
 }
@@ -108,6 +111,8 @@ type Root struct {
 	// root in the directories belongs to the container's root, and nothing needs another owner (chown). The host
 	// side prepares the mount (mount_setattr(2), MOUNT_ATTR_IDMAP; for Lower Linux 5.19).
 	IDMap bool
+	// Volatile says that what is in Upper dies with the container, so that nothing of it needs to reach the disk.
+	Volatile bool
 	// Host lists what of the host's own root file system is shown, when the root is made of it.
 	Host []HostDir
 	// Links are symbolic links in the root of the host's file system, name to target.
@@ -237,7 +242,9 @@ var order = []func(*builder) error{
 	(*builder).loopback,
 	(*builder).propagation,
 	(*builder).rootfs,
+	(*builder).volumes,
 	(*builder).mounts,
+	(*builder).makeCwd,
 	(*builder).devices,
 	(*builder).console,
 	(*builder).hooks,

@@ -113,6 +113,9 @@ func (s overlayRoot) Info() Info {
 	if s.root.Upper == "" {
 		why = "the directory below stays as it is; what the container writes goes to a tmpfs and is gone with the container"
 	}
+	if s.root.Volatile {
+		why = "the layers stay as they are; what the container writes goes to a directory that is removed with it, and so need not wait for the disk"
+	}
 	what := "mount an overlay over " + s.root.Lower[0]
 	if s.root.LowerDir != "" {
 		what = fmt.Sprintf("mount an overlay over %d layers in %s", len(s.root.Lower), s.root.LowerDir)
@@ -134,7 +137,11 @@ func (s overlayRoot) data(upper, work string) string {
 	for i, l := range s.root.Lower {
 		lower[i] = escapeOverlay(l, true)
 	}
-	return "lowerdir=" + strings.Join(lower, ":") + ",upperdir=" + escapeOverlay(upper, false) + ",workdir=" + escapeOverlay(work, false) + overlayXattr(s.userNS)
+	volatile := ""
+	if s.root.Volatile {
+		volatile = ",volatile"
+	}
+	return "lowerdir=" + strings.Join(lower, ":") + ",upperdir=" + escapeOverlay(upper, false) + ",workdir=" + escapeOverlay(work, false) + volatile + overlayXattr(s.userNS)
 }
 
 func (s overlayRoot) Emit(e *emitter) {
@@ -154,7 +161,9 @@ func (s overlayRoot) Emit(e *emitter) {
 func (s overlayRoot) Shell() []string {
 	scratch, upper, work, target := s.paths()
 	lines := []string{"mkdir -p " + shellQuote(target)}
-	if s.root.Upper == "" {
+	if s.root.Upper != "" {
+		lines = append(lines, "mkdir -p "+shellQuote(upper)+" "+shellQuote(work))
+	} else {
 		lines = append(lines, "mkdir -p "+shellQuote(scratch), "mount -t tmpfs -o mode=755 tmpfs "+shellQuote(scratch), "mkdir "+shellQuote(upper)+" "+shellQuote(work))
 	}
 	if s.root.LowerDir != "" {

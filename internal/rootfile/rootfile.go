@@ -130,7 +130,7 @@ func (r *Root) ReadFile(path string, max int64) ([]byte, error) {
 		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, i.Size, max)}
 	}
 	// Through the descriptor the very same inode is opened; nothing is looked up again.
-	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(named), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	fd, err := unix.Open(fdPath(named), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
@@ -155,6 +155,9 @@ func (r *Root) ReadFile(path string, max int64) ([]byte, error) {
 	}
 	return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("%w: more than %d bytes", ErrTooLarge, max)}
 }
+
+// fdPath names what a descriptor has open.
+func fdPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
 // Empty tells whether the root directory itself has no entry. It needs read permission on it.
 func (r *Root) Empty() (bool, error) {

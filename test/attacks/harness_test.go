@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"gcr/test/lab"
 )
 
 // museum is what one run of an attack has at hand: a root filesystem of the attacker's making, and a
@@ -159,7 +161,7 @@ var built string
 // programs are gcr and gcrun under test: built from the source, or, where there is no go command, those that were
 // brought along.
 var programs = sync.OnceValues(func() (string, error) {
-	if _, err := exec.LookPath("go"); err != nil {
+	if !lab.HasGo() {
 		return filepath.Abs("../..")
 	}
 	dir, err := os.MkdirTemp("", "museum")

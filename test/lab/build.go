@@ -19,8 +19,8 @@ var built struct {
 	dir string
 }
 
-// GCR returns the path of the gcr program, built from this tree, where any user can run it. In a VM, which has
-// no compiler, it is the one beside the tests.
+// GCR returns the path of the gcr program, built from this tree, where any user can run it. Without a go
+// command it is the one that was brought along.
 func GCR(t *testing.T) string {
 	t.Helper()
 	if p := os.Getenv(gcrVar); p != "" {
@@ -40,7 +40,7 @@ func GCR(t *testing.T) string {
 		t.Fatal(err)
 	}
 	bin := filepath.Join(dir, "gcr")
-	if os.Getenv("GCR_VM_PLACE") != "" {
+	if !HasGo() {
 		if err := copyFile(filepath.Join(Module(t), "gcr"), bin, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -54,17 +54,24 @@ func GCR(t *testing.T) string {
 	return bin
 }
 
+// HasGo reports whether there is a go command to build programs with. Where there is none, as in the VMs of
+// test/vm, they have been brought along, at the places in the module that "go build" in the README gives them.
+func HasGo() bool {
+	_, err := exec.LookPath("go")
+	return err == nil
+}
+
 func removeBuilt() {
 	if built.dir != "" {
 		os.RemoveAll(built.dir)
 	}
 }
 
-// Module returns the directory of the project: this file's, three levels up, or in a VM the directory above
-// the tests'.
+// Module returns the directory of the project: this file's, three levels up, or, without a go command,
+// the one two levels above the tests'.
 func Module(t *testing.T) string {
 	t.Helper()
-	if os.Getenv("GCR_VM_PLACE") != "" {
+	if !HasGo() {
 		dir, err := filepath.Abs("../..")
 		if err != nil {
 			t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -58,10 +59,8 @@ func HasSubIDs() bool {
 // Main runs the tests of a package. It takes the place of m.Run in TestMain.
 func Main(m *testing.M) {
 	if os.Getenv(stageVar) != "" {
-		if err := become(Current()); err != nil {
-			fmt.Fprintln(os.Stderr, "lab:", err)
-			os.Exit(1)
-		}
+		fmt.Fprintln(os.Stderr, "lab:", become(Current()))
+		os.Exit(1)
 	}
 	code := m.Run()
 	removeBuilt()
@@ -118,7 +117,7 @@ func play(t *testing.T, r Role) {
 	if err := copyFile(exe, program, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-test.run=^" + top + "$", "-test.v"}
+	args := []string{"-test.run=^" + top + "$", "-test.v", fmt.Sprintf("-test.short=%v", testing.Short())}
 	if f := os.Getenv("GCR_LAB_RUN"); f != "" { // one subtest, for whoever hunts a bug
 		args[0] += "/" + f
 	}
@@ -128,6 +127,13 @@ func play(t *testing.T, r Role) {
 		cmd.Env = append(cmd.Env, stageVar+"=1")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
 	}
+	// It ends with the test, however that ends.
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	out, err := cmd.CombinedOutput()
 	failed, seen := repeat(t, top, out)
 	if err != nil && !failed || seen == 0 {
@@ -194,7 +200,8 @@ func repeat(t *testing.T, top string, out []byte) (failed bool, seen int) {
 	return failed, seen
 }
 
-// become makes the scene and the user, in a mount namespace of its own, and starts the program again.
+// become makes the scene and the user, in a mount namespace of its own, and starts the program again. It returns
+// only when something went wrong.
 func become(r Role) error {
 	dir := os.Getenv(dirVar)
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -258,6 +265,10 @@ func become(r Role) error {
 		if err := syscall.Setresuid(UserID, UserID, UserID); err != nil {
 			return err
 		}
+	}
+	// The change of user has taken the signal of the parent's death away; execve keeps it.
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return err
 	}
 	exe := filepath.Join(dir, filepath.Base(os.Args[0]))
 	return fmt.Errorf("start %s again: %w", exe, syscall.Exec(exe, os.Args, env))

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"gcr/test/lab"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -44,6 +46,14 @@ func outside() int {
 	}
 	defer os.RemoveAll(dir)
 	for out, pkg := range map[string]string{"gcr": "gcr", "agent": "gcr/test/network/agent"} {
+		if !lab.HasGo() {
+			brought := map[string]string{"gcr": "../../gcr", "agent": "agent/agent"}[out]
+			if b, err := exec.Command("cp", brought, dir).CombinedOutput(); err != nil {
+				fmt.Printf("take %s, since there is no go command: %v\n%s", brought, err, b)
+				return 1
+			}
+			continue
+		}
 		c := exec.Command("go", "build", "-o", filepath.Join(dir, out), pkg)
 		c.Env = append(os.Environ(), "CGO_ENABLED=0")
 		c.Stderr = os.Stderr

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -35,7 +36,12 @@ func TestNames(t *testing.T) {
 	output(t, "network", "create", "names")
 	defer output(t, "network", "rm", "names")
 	a := start(t, "--network", "names", "--name", "asker", rootfs, "/agent", "wait")
-	pid := strings.TrimSpace(read(t, "/run/gcr/asker/pid"))
+	var pid string
+	eventually(t, "the process id to be written", func() bool {
+		b, err := os.ReadFile("/run/gcr/asker/pid")
+		pid = strings.TrimSpace(string(b))
+		return err == nil && pid != ""
+	})
 	look := func(name string) (string, error) {
 		out, err := exec.Command("nsenter", "-t", pid, "-n", "-m", "--root", "/agent", "lookup", name).CombinedOutput()
 		return strings.TrimSpace(string(out)), err
@@ -67,21 +73,13 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func read(t *testing.T, path string) string {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
-
 // TestBetweenNetworks has several networks, an isolated and an internal one.
 func TestBetweenNetworks(t *testing.T) {
 	for _, c := range [][]string{{"open"}, {"other"}, {"--isolate", "alone"}, {"--internal", "inner"}} {
 		output(t, append([]string{"network", "create"}, c...)...)
 	}
-	defer output(t, "network", "rm", "open", "other", "alone", "inner")
+	// Cleanups run last in, first out: after the containers have been stopped.
+	t.Cleanup(func() { output(t, "network", "rm", "open", "other", "alone", "inner") })
 	background(t, in("server", agent, "serve", "99"))
 	for _, n := range []string{"open", "alone", "inner"} {
 		start(t, "--network", n, "--name", "web-"+n, rootfs, "/agent", "serve", "80")
@@ -313,10 +311,13 @@ func TestExplain(t *testing.T) {
 	}
 	out := output(t, "network", "explain", "web")
 	m := members(t, "gcr0")[0]
-	for _, w := range []string{m.Address4, m.Address6, "bridge gcr0", "published: 8080:80/tcp", "[1 packets,"} {
+	for _, w := range []string{m.Address4, m.Address6, "bridge gcr0", "published: 8080:80/tcp"} {
 		if !strings.Contains(out, w) {
 			t.Errorf("gcr network explain web does not show %q:\n%s", w, out)
 		}
+	}
+	if !regexp.MustCompile(`published ports +\[[1-9]`).MatchString(out) {
+		t.Errorf("the rule for published ports has counted nothing:\n%s", out)
 	}
 	if out := output(t, "run", "--explain", rootfs, "true"); !strings.Contains(out, "rtnetlink: veth pair") || !strings.Contains(out, "wait for the network") {
 		t.Errorf("--explain does not show the network:\n%s", out)
@@ -326,7 +327,7 @@ func TestExplain(t *testing.T) {
 // TestScriptOfExplain runs what --explain=shell prints: the learner's container reaches the world as gcr's does.
 func TestScriptOfExplain(t *testing.T) {
 	background(t, in("server", agent, "serve", "99"))
-	script := output(t, "run", "--explain=shell", "-p", "8085:80", "--network", "gcr0", "--security-opt", "seccomp=unconfined", rootfs, "/agent", "dial", "tcp", join(server4, "99"))
+	script := output(t, "run", "--explain=shell", "-p", "8085:80", "--network", "gcr0", "--security-opt", "seccomp=unconfined", "host", "bash", "-c", "exec 3<>/dev/tcp/"+server4+"/99; echo >&3; read -r a <&3; echo $a")
 	c := exec.Command("bash")
 	c.Stdin = strings.NewReader(script)
 	out, err := c.CombinedOutput()

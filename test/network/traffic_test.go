@@ -104,8 +104,8 @@ func TestNeighboursStayOutside(t *testing.T) {
 			c.Close()
 		}
 	}()
-	out, _ := exec.Command(gcr, "run", "--quiet", "--cap-add", "NET_ADMIN", "--security-opt", "systempaths=unconfined", "host", "sh", "-c",
-		"gw=$(ip route | sed -n 's/default via \\([^ ]*\\).*/\\1/p'); ip rule add pref 5 to 127.0.0.1 lookup 99; ip route add 127.0.0.1 via $gw table 99; ip rule del pref 0; ip rule add pref 10 lookup local; timeout 2 bash -c 'exec 3<>/dev/tcp/127.0.0.1/7070; cat <&3'").CombinedOutput()
+	out, _ := exec.Command(gcr, "run", "--quiet", "--privileged", "host", "sh", "-c",
+		"echo 1 >/proc/sys/net/ipv4/conf/eth0/route_localnet; gw=$(ip route | sed -n 's/default via \\([^ ]*\\).*/\\1/p'); ip rule add pref 5 to 127.0.0.1 lookup 99; ip route add 127.0.0.1 via $gw table 99; ip rule del pref 0; ip rule add pref 10 lookup local; timeout 2 bash -c 'exec 3<>/dev/tcp/127.0.0.1/7070; cat <&3'").CombinedOutput()
 	if strings.Contains(string(out), "secret") {
 		t.Errorf("a container reaches the host's loopback: %s", out)
 	}

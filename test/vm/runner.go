@@ -209,8 +209,14 @@ func (a assignment) limit() time.Duration {
 // hangs where.
 func (r *runner) args(a assignment) []string {
 	args := []string{"./" + a.suite.binary(), "-test.v=test2json", "-test.timeout=" + (a.limit() - 30*time.Second).String()}
-	if r.tests != "" {
+	if os.Getenv("GCR_TEST_FULL") == "" {
+		args = append(args, "-test.short")
+	}
+	switch {
+	case r.tests != "":
 		args = append(args, "-test.run="+r.tests)
+	case a.suite.Run != "":
+		args = append(args, "-test.run="+a.suite.Run)
 	}
 	return args
 }
@@ -277,8 +283,14 @@ func (r *runner) runHost(ctx context.Context, chosen []suite) {
 		}
 		began := time.Now()
 		args := []string{"test", "-v", "-count=1", "-timeout=" + defaultLimit.String()}
-		if r.tests != "" {
+		if os.Getenv("GCR_TEST_FULL") == "" {
+			args = append(args, "-short")
+		}
+		switch {
+		case r.tests != "":
 			args = append(args, "-run="+r.tests)
+		case s.Run != "":
+			args = append(args, "-run="+s.Run)
 		}
 		cmd := exec.CommandContext(ctx, "go", append(args, "gcr/"+s.Package)...)
 		cmd.Env = append(os.Environ(), "GCR_VM_PLACE=host")

@@ -24,6 +24,9 @@ type suite struct {
 	// Programs are commands of the module, by directory, which are built for the place and are found under
 	// the name that "go build" in the README gives them, relative to the module's root.
 	Programs map[string]string
+	// Run selects tests, as go test -run does (default: all). What is pure, or the same everywhere, has been run
+	// by the host.
+	Run string
 	// Limit is the time limit in one place (default: defaultLimit).
 	Limit time.Duration
 }
@@ -36,15 +39,26 @@ const defaultLimit = 4 * time.Minute
 // package's directory, as under "go test". GCR_VM_PLACE names the place.
 var suites = []suite{
 	{Package: "test/vm/guestcheck", At: all},
-	{Package: "test/scripts", At: []string{"host", "v2", "user", "systemd", "rootless", "login", "v1", "hybrid"}, Files: []string{"cgroups.sh"}},
 	{Package: "test/vm"}, // the bench itself: pure
-	{Package: "test/attacks", At: []string{"host", "v2", "systemd", "v1", "arm64"}, Programs: map[string]string{".": "gcr", "gcrun": "gcrun/gcrun"}},
-	{Package: "test/userns", At: []string{"host", "v2", "v1"}, Programs: map[string]string{".": "gcr"}},
-	{Package: "internal/program", At: []string{"arm64"}},
-	{Package: "internal/clone", At: []string{"v2", "rootless", "arm64"}},
+	// The command of people, as root, as root playing ordinary users, and as an ordinary user with limits.
+	{Package: "test/run", At: []string{"v2", "rootless", "arm64"}, Programs: gcr},
+	{Package: "test/attacks", At: []string{"v2"}, Programs: map[string]string{".": "gcr", "gcrun": "gcrun/gcrun"}},
+	{Package: "test/userns", At: []string{"v2"}, Programs: gcr},
+	{Package: "test/network", At: []string{"v2"}, Programs: map[string]string{".": "gcr", "test/network/agent": "test/network/agent/agent"}},
+	{Package: "test/scripts", At: []string{"host", "v2", "user", "systemd", "rootless", "login", "hybrid"}, Files: []string{"cgroups.sh"}},
+	{Package: "gcrun", At: []string{"v2", "systemd", "arm64"}, Programs: map[string]string{"gcrun": "gcrun/gcrun", "test/probe": "test/probe/probe"}},
 	{Package: "internal/cgroup", At: []string{"v2", "systemd", "rootless", "hybrid"}},
+	{Package: "internal/cgroup/systemd", At: []string{"systemd", "rootless"}},
+	{Package: "internal/clone", At: []string{"v2", "arm64"}},
+	{Package: "internal/engine", At: []string{"v2"}, Programs: gcr, Run: "TestEveryCallFails|TestKilledAtEveryStep"},
+	{Package: "internal/launch", At: []string{"v2", "rootless", "arm64"}},
+	{Package: "internal/program", At: []string{"arm64"}},
+	{Package: "internal/seccomp", At: []string{"arm64"}, Run: "TestDefaultBlocks|TestDefaultRunsPrograms|TestSocketcall|TestActions|TestNotify|TestFlags|TestKills"},
 	{Package: "internal/..."}, // the rest is pure or the same on every kernel: the host has run it
 }
+
+// gcr is the command that people type.
+var gcr = map[string]string{".": "gcr"}
 
 // all is every place.
 var all = []string{"host", "v2", "user", "systemd", "rootless", "login", "v1", "hybrid", "arm64"}

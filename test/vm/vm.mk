@@ -4,9 +4,9 @@
 
 # Measured on two idle cores without KVM: 1 minute to fetch the kernels and build the images (once), 1 minute to boot
 # every machine and check what it offers; the rest is the suites' own time, several times what it is on the host.
-test-vm: ## Run the suites on other kernels, cgroup layouts and arm64, in VMs (minutes; as root the first time)
+test-vm: ## run the suites on other kernels, cgroup layouts and arm64, in VMs (minutes; as root the first time)
 	@echo "test-vm: about 4 minutes on two idle cores without KVM, 1 more when kernels and images must be fetched"
 	go run ./test/vm suites
 
-vm-setup: ## Only fetch the kernels and build the images of test-vm
+vm-setup: ## only fetch the kernels and build the images of test-vm
 	go run ./test/vm setup

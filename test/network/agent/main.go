@@ -8,12 +8,14 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -79,8 +81,12 @@ func serve(port string) error {
 		if err != nil {
 			return err
 		}
-		_, _ = io.WriteString(c, host(c.RemoteAddr()))
-		c.Close()
+		go func() {
+			defer c.Close()
+			if _, err := io.ReadFull(c, make([]byte, 1)); err == nil {
+				_, _ = io.WriteString(c, host(c.RemoteAddr())+"\n")
+			}
+		}()
 	}
 }
 
@@ -89,9 +95,13 @@ func host(a net.Addr) string {
 	return h
 }
 
-// dial asks for up to two seconds: the first packets may meet a bridge whose port has just come up.
+// wait is how long dial goes on asking: the first packets may meet a bridge whose port has just come up, or an IPv6
+// address that the kernel still checks for duplicates (a second or two, where pasta is of 2023).
+const wait = 4 * time.Second
+
+// dial asks until it has an answer.
 func dial(network, addr string) error {
-	end := time.Now().Add(2 * time.Second)
+	end := time.Now().Add(wait)
 	for {
 		answer, err := ask(network, addr)
 		if err == nil && answer != "" {
@@ -117,14 +127,14 @@ func ask(network, addr string) (string, error) {
 	if err := c.SetDeadline(time.Now().Add(time.Second)); err != nil {
 		return "", err
 	}
+	if _, err := c.Write([]byte("?")); err != nil {
+		return "", err
+	}
 	if network[0] == 'u' {
-		if _, err := c.Write([]byte("?")); err != nil {
-			return "", err
-		}
 		buf := make([]byte, 100)
 		n, err := c.Read(buf)
 		return string(buf[:n]), err
 	}
-	b, err := io.ReadAll(c)
-	return string(b), err
+	line, err := bufio.NewReader(c).ReadString('\n')
+	return strings.TrimSpace(line), err
 }
