@@ -42,7 +42,7 @@ var suites = []suite{
 	{Package: "test/vm"}, // the bench itself: pure
 	// The command of people, as root, as root playing ordinary users, and as an ordinary user with limits.
 	{Package: "test/run", At: []string{"v2", "rootless", "arm64"}, Programs: gcr},
-	{Package: "test/attacks", At: []string{"v2"}, Programs: map[string]string{".": "gcr", "gcrun": "gcrun/gcrun"}},
+	{Package: "test/attacks", At: []string{"v2"}, Programs: map[string]string{".": "gcr", "gcrun": "gcrun/gcrun"}, Limit: 20 * time.Minute},
 	{Package: "test/userns", At: []string{"v2"}, Programs: gcr},
 	{Package: "test/network", At: []string{"v2"}, Programs: map[string]string{".": "gcr", "test/network/agent": "test/network/agent/agent"}},
 	{Package: "test/scripts", At: []string{"host", "v2", "user", "systemd", "rootless", "login", "hybrid"}, Files: []string{"cgroups.sh"}},
