@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"gcr/internal/plan"
 	"gcr/internal/procfs"
@@ -79,6 +80,8 @@ func runMapHelper(helper string, pid int, m []specs.LinuxIDMapping) error {
 		args = append(args, fmt.Sprint(r.ContainerID), fmt.Sprint(r.HostID), fmt.Sprint(r.Size))
 	}
 	cmd := exec.Command(helper, args...)
+	// Ctrl-C is for gcr, which hands it on to the container.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var out bytes.Buffer
 	cmd.Stderr = &out
 	if err := cmd.Run(); err != nil {

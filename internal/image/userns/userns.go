@@ -25,6 +25,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"gcr/internal/account"
 )
@@ -110,6 +111,8 @@ func (m Map) write(pid int) error {
 		args []string
 	}{{m.uidTool, args(m.UID, m.SubUIDs)}, {m.gidTool, args(m.GID, m.SubGIDs)}} {
 		cmd := exec.Command(c.tool, append([]string{strconv.Itoa(pid)}, c.args...)...)
+		// Ctrl-C is for gcr, which then stops by itself.
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			text := strings.TrimSpace(string(out))
 			if text == "" {
