@@ -12,6 +12,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -29,6 +30,9 @@ import (
 
 // version is the version of gcr; a release sets it with -ldflags.
 var version = "0.1.0"
+
+// statusInterrupted is what a shell says of a command that Ctrl-C has ended.
+const statusInterrupted = 128 + 2
 
 func main() {
 	userns.Hook()
@@ -63,6 +67,9 @@ see gcr run --explain, --trace and --step.`,
 		if status == 0 {
 			status = engine.StatusGCR
 		}
+		if errors.Is(err, context.Canceled) {
+			return statusInterrupted, errors.New("interrupted")
+		}
 		return status, err
 	}
 	return status, nil
@@ -85,12 +92,13 @@ func revision() string {
 func runCommand(status *int) *cobra.Command {
 	o := &engine.Options{}
 	cmd := &cobra.Command{
-		Use:   "run [flags] ROOTFS [COMMAND [ARG...]]",
+		Use:   "run [flags] ROOTFS|IMAGE [COMMAND [ARG...]]",
 		Short: "Run a command in a new container",
 		Long: `Run a command in a new container, and exit with its exit status.
 
 ROOTFS is the name of a directory below ./rootfs or below a directory of GCR_ROOTFS, a path with a slash, or
-the word host: the files of this machine, with a layer in memory over them that is gone at exit.
+the word host: the files of this machine, with a layer in memory over them that is gone at exit. Any other name
+is that of an image, which is pulled where it is not there yet; what its container writes is gone at exit, too.
 
 On a terminal the command is interactive, as with -it of docker run. Exit status 125 is an error of gcr, 126 a
 command that cannot be executed, 127 one that is not there, 128+n one that signal n has ended.`,
@@ -115,7 +123,7 @@ command that cannot be executed, 127 one that is not there, 128+n one that signa
 	return cmd
 }
 
-// completeRun offers the names of root filesystems for the first word, and files after it.
+// completeRun offers the names of root filesystems and images for the first word, and files after it.
 func completeRun(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveDefault
@@ -132,5 +140,5 @@ func completeRun(_ *cobra.Command, args []string, _ string) ([]string, cobra.She
 			}
 		}
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return append(names, imagecmd.Names()...), cobra.ShellCompDirectiveNoFileComp
 }

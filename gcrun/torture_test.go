@@ -25,6 +25,9 @@ func TestTorture(t *testing.T) {
 	if testing.Short() {
 		sequences = 40
 	}
+	if os.Getenv("GCR_VM_PLACE") != "" {
+		sequences = 12 // an emulated processor is slow
+	}
 	const workers = 4
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("GCRUN_TORTURE_SEED"); s != "" {

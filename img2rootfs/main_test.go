@@ -115,3 +115,44 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("there is now: %v", l)
 	}
 }
+
+// A disk that fills up in the middle: it is said, and nothing is left.
+func TestDiskFull(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: mounts a small file system")
+	}
+	srv := httptest.NewServer(ggcrregistry.New(ggcrregistry.Logger(log.New(io.Discard, "", 0))))
+	defer srv.Close()
+	host := strings.TrimPrefix(srv.URL, "http://")
+	for repo, sizes := range map[string]struct{ size, layers int64 }{
+		"one": {8 << 20, 1}, // full while downloading and unpacking
+		"two": {3 << 20, 2}, // full with the second layer
+	} {
+		img, err := random.Image(sizes.size, sizes.layers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to, err := name.ParseReference(host + "/" + repo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := remote.Write(to, img); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bin := filepath.Join(t.TempDir(), "img2rootfs")
+	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	for _, name := range []string{"one", "two"} {
+		script := `mount -t tmpfs -o size=7m tmpfs "$1" && { "$2" -quiet -image "$3" -output "$1/x"; echo "status $?"; ls -A "$1"; }`
+		out, err := exec.Command("unshare", "-m", "sh", "-c", script, "sh", t.TempDir(), bin, host+"/"+name).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v %s", err, out)
+		}
+		said, rest, _ := strings.Cut(string(out), "\n")
+		if !strings.HasPrefix(said, "img2rootfs: make root file system") || !strings.Contains(said, "no space left on device") || rest != "status 1\n" {
+			t.Errorf("%s: %q, then %q", name, said, rest)
+		}
+	}
+}

@@ -7,7 +7,8 @@
 // It needs root, and makes its images itself: one large layer (Debian with compilers, by mmdebstrap), 100,000 small
 // files, ten layers; each with gzip and with zstd. Each tool starts from an empty store. The times are medians of
 // whole processes; "floor" is decompressing with the library that GCR uses and writing the result to one file.
-// CPU time is that of the tool and its children; that of containerd's daemon is not in it. Peak
+// BENCH_PROFILE=FILE writes a CPU profile of GCR's last pull.
+// CPU time is that of the tool and its children, and of containerd's daemon for ctr. Peak
 // memory is that of the largest process of a run (proc_pid_status(5), VmHWM).
 package main
 
@@ -23,7 +24,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/pprof"
 	"sort"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -83,6 +86,17 @@ func pull(ref, root string) error {
 		return err
 	}
 	s.NoSync = os.Getenv("BENCH_NOSYNC") != ""
+	if p := os.Getenv("BENCH_PROFILE"); p != "" {
+		f, err := os.Create(p)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	_, err = s.Pull(context.Background(), ref, image.PullOptions{})
 	return err
 }
@@ -103,6 +117,24 @@ type trial struct {
 	peak  int64 // KiB
 	cpu   time.Duration
 	sock  string
+	// daemon is the process id of containerd.
+	daemon int
+}
+
+// daemonTime is the CPU time of a process and of its children that have ended (proc_pid_stat(5), utime to cstime, in
+// ticks of 10 ms).
+func daemonTime(pid int) time.Duration {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	var sum time.Duration
+	for _, s := range f[11:15] {
+		n, _ := strconv.Atoi(s)
+		sum += time.Duration(n) * 10 * time.Millisecond
+	}
+	return sum
 }
 
 func (t *trial) sh(name string, args ...string) error {
@@ -182,7 +214,10 @@ func tools() []tool {
 			_ = exec.Command("umount", "-l", t.dir+"/p/overlay").Run() // podman leaves it mounted
 		}},
 		{name: "ctr pull", needs: []string{"ctr", "containerd"}, run: func(t *trial) error {
-			return t.sh("ctr", "-a", t.sock, "image", "pull", "--plain-http", t.ref)
+			before := daemonTime(t.daemon)
+			err := t.sh("ctr", "-a", t.sock, "image", "pull", "--plain-http", t.ref)
+			t.cpu += daemonTime(t.daemon) - before
+			return err
 		}, clean: func(t *trial) {
 			_ = exec.Command("ctr", "-a", t.sock, "image", "rm", "--sync", t.ref).Run()
 		}},
@@ -225,7 +260,7 @@ func bench(o options) error {
 		return err
 	}
 	defer stop()
-	sock, stopd := containerd(filepath.Join(o.dir, "containerd"))
+	sock, daemon, stopd := containerd(filepath.Join(o.dir, "containerd"))
 	defer stopd()
 	for _, im := range images {
 		if err := im.push(host); err != nil {
@@ -238,7 +273,7 @@ func bench(o options) error {
 			}
 			r := result{Tool: tl.name}
 			for range o.runs {
-				t := &trial{ref: host + "/" + im.name + ":v1", blobs: im.blobs, zstd: im.zstd, dir: filepath.Join(o.dir, "work"), sock: sock}
+				t := &trial{ref: host + "/" + im.name + ":v1", blobs: im.blobs, zstd: im.zstd, dir: filepath.Join(o.dir, "work"), sock: sock, daemon: daemon}
 				if err := exec.Command("rm", "-rf", t.dir).Run(); err != nil {
 					return fmt.Errorf("clear %s: %w", t.dir, err)
 				}
@@ -330,12 +365,12 @@ func serve(dir string) (string, func(), error) {
 }
 
 // containerd starts a containerd of its own; "" if it is not installed or does not start.
-func containerd(dir string) (string, func()) {
+func containerd(dir string) (string, int, func()) {
 	if missing([]string{"containerd", "ctr"}) != "" {
-		return "", func() {}
+		return "", 0, func() {}
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", func() {}
+		return "", 0, func() {}
 	}
 	conf := filepath.Join(dir, "config.toml")
 	text := "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.snapshotter.v1.aufs\", \"io.containerd.snapshotter.v1.btrfs\", \"io.containerd.snapshotter.v1.zfs\", \"io.containerd.snapshotter.v1.devmapper\"]\n"
@@ -343,17 +378,17 @@ func containerd(dir string) (string, func()) {
 	sock := filepath.Join(dir, "sock")
 	c := exec.Command("containerd", "--config", conf, "--root", dir+"/root", "--state", dir+"/state", "--address", sock)
 	if err := c.Start(); err != nil {
-		return "", func() {}
+		return "", 0, func() {}
 	}
 	stop := func() { _ = c.Process.Signal(syscall.SIGTERM); _ = c.Wait(); os.RemoveAll(dir) }
 	for range 100 {
 		if exec.Command("ctr", "-a", sock, "version").Run() == nil {
-			return sock, stop
+			return sock, c.Process.Pid, stop
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
 	stop()
-	return "", func() {}
+	return "", 0, func() {}
 }
 
 func syncDir(p string) {

@@ -31,7 +31,7 @@ func floor(blob, out string) error {
 		return err
 	}
 	defer f.Close()
-	l, err := stream.Open(f)
+	l, err := stream.Decompress(f)
 	if err != nil {
 		return err
 	}

@@ -134,11 +134,11 @@ func (r *run) prepare() error {
 		CreateCwd: r.cfg.MakeCwd, Volumes: r.cfg.ImageVolumes,
 		Announce: r.verbose(), Narrate: r.o.Trace, Stops: r.o.Step,
 	}
-	if err := r.planNetwork(&in); err != nil {
-		return err
-	}
 	for _, l := range r.cfg.Landlock {
 		in.Landlock = append(in.Landlock, plan.LandlockRule(l))
+	}
+	if err := r.planNetwork(&in); err != nil {
+		return err
 	}
 	for _, f := range r.cfg.Files {
 		in.Files = append(in.Files, plan.File{Name: f.Name, Content: string(f.Content)})

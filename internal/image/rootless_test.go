@@ -41,7 +41,7 @@ func asUser(t *testing.T, subids bool, dir string, env ...string) (string, error
 	write("subuid", "")
 	write("subgid", "")
 	if subids {
-		write("subuid", "other:1:2\nimagetest:200000:65536\n")
+		write("subuid", "other:1:2\nimagetest:200000:500\nimagetest:400000:65036\n")
 		write("subgid", "imagetest:300000:65536\n")
 	}
 	self, err := os.ReadFile("/proc/self/exe")
@@ -135,8 +135,8 @@ func TestRootlessWithRange(t *testing.T) {
 	}
 	fs := layerDir(t, store, l)
 	for p, want := range map[string]string{
-		"shut": "200032:300043 0500", "shut/f": "200999:301999 0600", "root": fmt.Sprintf("%d:%d 4755", testUser, testUser),
-		"link": "200999:301999 0777", "null": fmt.Sprintf("%d:%d 0666", testUser, testUser),
+		"shut": "200032:300043 0500", "shut/f": "400499:301999 0600", "root": fmt.Sprintf("%d:%d 4755", testUser, testUser),
+		"link": "400499:301999 0777", "null": fmt.Sprintf("%d:%d 0666", testUser, testUser),
 	} {
 		if got := owner(t, filepath.Join(fs, p)); got != want {
 			t.Errorf("%s is %s, want %s", p, got, want)
@@ -252,7 +252,7 @@ func TestRootlessRootfs(t *testing.T) {
 		subids  bool
 		f, shut string
 	}{
-		{true, "200999:301999 0600", "200032:300043 0500"},
+		{true, "400499:301999 0600", "200032:300043 0500"},
 		{false, fmt.Sprintf("%d:%d 0600", testUser, testUser), fmt.Sprintf("%d:%d 0500", testUser, testUser)},
 	} {
 		dir := userDir(t)

@@ -8,12 +8,15 @@
 package imagecmd
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"text/template"
 
@@ -24,11 +27,21 @@ import (
 	"gcr/internal/image/progress"
 )
 
-// Commands makes the commands. Each call makes new ones.
+// Commands makes the commands. Each call makes new ones. Ctrl-C, and the signals that ask a program to end, stop what
+// they do in good order; the second time they end it at once.
 func Commands() []*cobra.Command {
-	return []*cobra.Command{
+	list := []*cobra.Command{
 		pull(), images(), rmi(), inspect(), history(), tag(), save(), load(), importCmd(), export(), push(), login(), logout(), group(),
 	}
+	for _, c := range list {
+		complete(c)
+		c.PersistentPreRun = func(c *cobra.Command, _ []string) {
+			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+			context.AfterFunc(ctx, stop)
+			c.SetContext(ctx)
+		}
+	}
+	return list
 }
 
 // group is "gcr image …": prune, and the others under the names that Docker and Podman have for them.

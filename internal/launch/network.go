@@ -18,13 +18,13 @@ func (s *starter) startNetwork() error {
 	pid := s.child.PID
 	dir, err := procfs.Open(pid, "ns", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
-		return fmt.Errorf("open the container's namespaces: %w", err)
+		return s.ended(fmt.Errorf("open the container's namespaces: %w", err))
 	}
 	defer dir.Close()
 	// The last step is a magic link, not a path: it leads to the namespace itself (proc_pid_ns(5)).
 	fd, err := unix.Openat(int(dir.Fd()), "net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("open the container's network namespace: %w", err)
+		return s.ended(fmt.Errorf("open the container's network namespace: %w", err))
 	}
 	s.network = make(chan error, 1)
 	go func() {
@@ -33,6 +33,19 @@ func (s *starter) startNetwork() error {
 		s.network <- s.o.SetUpNetwork(pid, netns)
 	}()
 	return nil
+}
+
+// ended looks for the reason of an error in what the first process has said: one that has failed meanwhile has no
+// namespaces any more.
+func (s *starter) ended(err error) error {
+	if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ESRCH) {
+		return err
+	}
+	_ = unix.PidfdSendSignal(int(s.pidfd.Fd()), unix.SIGKILL, nil, 0)
+	if told := s.listen(); told != nil {
+		return told
+	}
+	return err
 }
 
 // networkDone waits for the end of what startNetwork has begun.

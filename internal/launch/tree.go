@@ -45,6 +45,11 @@ func (s *starter) makeTrees() error {
 		f := os.NewFile(uintptr(fd), t.Source)
 		s.open = append(s.open, f)
 		s.trees = append(s.trees, f)
+		// A copy of a shared mount is its peer: what the container mounts on it would appear on the host. Copies that
+		// the program makes are slaves already, since it has cut the tie of all of its mounts before.
+		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Propagation: unix.MS_SLAVE}); err != nil {
+			return &plan.Error{What: "cut the tie of the copy of " + t.Source, Field: t.Field, Cause: err, Call: "mount_setattr(MS_SLAVE)"}
+		}
 		if len(t.UIDMap) == 0 {
 			continue
 		}

@@ -194,6 +194,10 @@ func (x *execution) plan() (*plan.Plan, launch.Options, func(), error) {
 	if err != nil {
 		return nil, opts, nil, err
 	}
+	if ns&unix.CLONE_NEWUSER != 0 {
+		// What counts is the user namespace that the process joins.
+		host.NoSetgroups = setgroupsDenied(x.c.rec.PID)
+	}
 	in := plan.ExecInput{Spec: x.spec, Process: x.process, Host: host, Namespaces: ns, Wait: true, PreserveFDs: x.preserve, Hook: x.early, Path: x.path}
 	group, err := x.group()
 	if err != nil {

@@ -57,7 +57,9 @@ func runHook(kind string, n int, h specs.Hook, st specs.State) error {
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, h.Path)
-	cmd.Args, cmd.Env = h.Args, h.Env
+	// Without variables of its own a hook has none: not those of the container, and not those of whoever called the
+	// runtime (CVE-2025-23266).
+	cmd.Args, cmd.Env = h.Args, append([]string{}, h.Env...)
 	if len(cmd.Args) == 0 {
 		cmd.Args = []string{h.Path}
 	}

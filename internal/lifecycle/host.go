@@ -29,11 +29,16 @@ func readHost() (plan.Host, error) {
 	}
 	h.UserNamespace = InUserNamespace()
 	if h.UserNamespace || h.UID != 0 {
-		if deny, err := procfs.Read(fmt.Sprintf("%d/setgroups", os.Getpid())); err == nil {
-			h.NoSetgroups = strings.TrimSpace(string(deny)) == "deny"
-		}
+		h.NoSetgroups = setgroupsDenied(os.Getpid())
 	}
 	return h, nil
+}
+
+// setgroupsDenied reports whether setgroups(2) is forbidden in the user namespace of a process (user_namespaces(7),
+// "The /proc/pid/setgroups file").
+func setgroupsDenied(pid int) bool {
+	deny, err := procfs.Read(fmt.Sprintf("%d/setgroups", pid))
+	return err == nil && strings.TrimSpace(string(deny)) == "deny"
 }
 
 // readLabels finds out about security modules, when the process has labels.

@@ -133,6 +133,11 @@ var goldenConfigs = []struct {
 		in.Root = Root{Lower: []string{"/srv/rootfs"}}
 		return in
 	}},
+	{"landlock", variant(func(in *Input) {
+		in.Spec.Process.NoNewPrivileges = true
+		in.Host.Landlock = 5
+		in.Landlock = []LandlockRule{{Path: "/usr"}, {Path: "/tmp", Write: true}}
+	})},
 	{"root-mapped", func() Input {
 		in := base()
 		in.Host.SysAdmin = true

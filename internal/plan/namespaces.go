@@ -139,8 +139,10 @@ func (b *builder) prepare() error {
 }
 
 // threadJoins are the namespaces that a single thread may enter for itself. The others need a process with one
-// thread (setns(2)), so the program enters them.
-const threadJoins = unix.CLONE_NEWCGROUP | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET | unix.CLONE_NEWPID
+// thread (setns(2)), so the program enters them. The cgroup namespace is left to it as well: from inside it a
+// process could not be cloned into a cgroup, as the one that it comes from does not exist there (cgroup v2 with
+// nsdelegate gives ENOENT).
+const threadJoins = unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET | unix.CLONE_NEWPID
 
 // addFD gives the program one more descriptor and returns its number.
 func (b *builder) addFD(f FD) int {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -123,6 +124,10 @@ func (m *museum) run(flags uintptr, name string, args ...string) outcome {
 func (m *museum) gcr(flags []string, attack string, args ...string) outcome {
 	m.t.Helper()
 	argv := append([]string{"run", "--quiet"}, flags...)
+	if !slices.Contains(flags, "--without=net") {
+		// Nothing of the host's network is touched for attacks on something else.
+		argv = append(argv, "--network=none")
+	}
 	argv = append(argv, m.rootfs, "/museum", "attack", attack)
 	return m.run(0, gcrProgram(m.t), append(argv, args...)...)
 }
@@ -150,36 +155,40 @@ func (m *museum) unchanged() {
 	}
 }
 
-// built is the directory of the program that was built for the test.
+// built is the directory of the programs that were built for the test.
 var built string
 
-// program is the gcr under test: built from the source, or, where there is no go command, the one that was
+// programs are gcr and gcrun under test: built from the source, or, where there is no go command, those that were
 // brought along.
-var program = sync.OnceValues(func() (string, error) {
+var programs = sync.OnceValues(func() (string, error) {
 	if !lab.HasGo() {
-		return filepath.Abs("../../gcr")
+		return filepath.Abs("../..")
 	}
 	dir, err := os.MkdirTemp("", "museum")
 	if err != nil {
 		return "", err
 	}
 	built = dir
-	file := filepath.Join(dir, "gcr")
-	cmd := exec.Command("go", "build", "-o", file, ".")
-	cmd.Dir = "../.."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	for name, pkg := range map[string]string{"gcr": ".", "gcrun/gcrun": "./gcrun"} {
+		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg)
+		cmd.Dir = "../.."
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("go build: %w\n%s", err, out)
+		}
 	}
-	return file, nil
+	return dir, nil
 })
 
-func gcrProgram(t *testing.T) string {
+func gcrProgram(t *testing.T) string   { t.Helper(); return find(t, "gcr") }
+func gcrunProgram(t *testing.T) string { t.Helper(); return find(t, "gcrun/gcrun") }
+
+func find(t *testing.T, name string) string {
 	t.Helper()
-	file, err := program()
+	dir, err := programs()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return file
+	return filepath.Join(dir, name)
 }
 
 // withFlags is an attack inside a container that succeeds with some flags of gcr run and not without them.

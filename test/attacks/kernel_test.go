@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"unsafe"
 
+	"gcr/internal/hostfacts"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -63,6 +65,24 @@ func init() {
 			class: "kernel log by mknod", known: "device nodes", weak: "--privileged",
 			attack:  func(m *museum, weak bool) outcome { return mknodAttack(m, weak, "c", "1:11") },
 			refusal: "operation not permitted",
+		},
+		exhibit{
+			class: "files beyond those needed", known: "a program taken over", weak: "no --landlock",
+			needs: func(*museum) string {
+				if hostfacts.LandlockABI() == 0 {
+					return "this kernel has no Landlock"
+				}
+				return ""
+			},
+			attack: func(m *museum, weak bool) outcome {
+				m.write(m.rootfs+"/tmp/secret", secret)
+				flags := []string{"--landlock", "ro:/museum"}
+				if weak {
+					flags = nil
+				}
+				return m.gcr(flags, "secret", "/tmp/secret")
+			},
+			refusal: "permission denied",
 		},
 		exhibit{
 			class: "fsconfig in a new user namespace", known: "CVE-2022-0185", weak: "seccomp=unconfined",

@@ -50,7 +50,7 @@ func init() {
 			attack: func(m *museum, weak bool) outcome {
 				self, err := os.Executable()
 				m.must(err)
-				args := []string{"run", "--quiet"}
+				args := []string{"run", "--quiet", "--network=none"}
 				if weak {
 					args = append(args, "--without=mnt", m.rootfs, self)
 				} else {

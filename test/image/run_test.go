@@ -37,6 +37,7 @@ func TestImages(t *testing.T) {
 			{"explain", testExplain},
 			{"bad config", testBadConfig},
 			{"img2rootfs", testImg2rootfs},
+			{"terminal", testTerminal},
 		} {
 			t.Run(c.name, func(t *testing.T) { c.f(newScene(t), box) })
 		}

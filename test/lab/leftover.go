@@ -41,7 +41,7 @@ func Look(t *testing.T, state string) *Scene {
 func (s *Scene) Unchanged(t *testing.T) {
 	t.Helper()
 	var diff []string
-	for range 100 {
+	for range 1000 {
 		now, err := look(s.state)
 		if err != nil {
 			t.Fatal(err)

@@ -59,10 +59,8 @@ func HasSubIDs() bool {
 // Main runs the tests of a package. It takes the place of m.Run in TestMain.
 func Main(m *testing.M) {
 	if os.Getenv(stageVar) != "" {
-		if err := become(Current()); err != nil {
-			fmt.Fprintln(os.Stderr, "lab:", err)
-			os.Exit(1)
-		}
+		fmt.Fprintln(os.Stderr, "lab:", become(Current()))
+		os.Exit(1)
 	}
 	code := m.Run()
 	removeBuilt()
@@ -202,7 +200,8 @@ func repeat(t *testing.T, top string, out []byte) (failed bool, seen int) {
 	return failed, seen
 }
 
-// become makes the scene and the user, in a mount namespace of its own, and starts the program again.
+// become makes the scene and the user, in a mount namespace of its own, and starts the program again. It returns
+// only when something went wrong.
 func become(r Role) error {
 	dir := os.Getenv(dirVar)
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {

@@ -1,6 +1,8 @@
 // The report command makes a readable account of what the go command says about tests:
 //
-//	go test -json ./... | go run ./test/report
+//	go test -json ./... | go run ./test/report [-failed FILE]
+//
+// FILE receives the packages that failed, one a line.
 //
 // While tests run it prints a line for each package, as go test does, and the output of those that failed. At the end
 // it lists the slowest packages and tests, and the skipped tests by the reason that they give, and counts. The exit
@@ -10,6 +12,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -47,12 +50,21 @@ type report struct {
 }
 
 func main() {
+	failed := flag.String("failed", "", "write the packages that failed to `FILE`")
+	flag.Parse()
 	r := report{map[name][]string{}, map[name]float64{}, map[name]string{}, map[name]bool{}, map[string][]string{}}
 	if err := r.read(os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
 		os.Exit(2)
 	}
-	if !r.summarize(os.Stdout) {
+	good := r.summarize(os.Stdout)
+	if *failed != "" {
+		if err := os.WriteFile(*failed, []byte(r.failedPackages()), 0o644); err != nil {
+			fmt.Fprintln(os.Stderr, "report:", err)
+			os.Exit(2)
+		}
+	}
+	if !good {
 		os.Exit(1)
 	}
 }
@@ -117,6 +129,18 @@ func (r *report) printPackage(e event, out io.Writer) {
 		}
 		fmt.Fprint(out, strings.Join(r.said[name{e.Package, ""}], ""))
 	}
+}
+
+// failedPackages lists the packages that failed, one a line.
+func (r *report) failedPackages() string {
+	var list []string
+	for n, how := range r.ended {
+		if n.test == "" && how == "fail" {
+			list = append(list, n.pkg+"\n")
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, "")
 }
 
 // tests returns the tests of a package that have begun.

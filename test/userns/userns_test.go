@@ -79,7 +79,7 @@ func busybox(t *testing.T) string {
 
 func run(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(gcr, append([]string{"run", "--quiet"}, args...)...)
+	cmd := exec.Command(gcr, append([]string{"run", "--quiet", "--network=none"}, args...)...)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
@@ -136,10 +136,46 @@ func TestIDMapped(t *testing.T) {
 	}
 }
 
+// Where the host's mounts are shared, as systemd makes them, none of the container's appears there.
+func TestNothingPropagates(t *testing.T) {
+	if _, err := exec.LookPath("unshare"); err != nil {
+		t.Skip("unshare is not installed")
+	}
+	for _, mode := range []string{"auto", "private", "host"} {
+		t.Run(mode, func(t *testing.T) {
+			root := busybox(t)
+			volume := t.TempDir()
+			// Shared within a mount namespace of the test's own; the container waits while its host is looked at.
+			script := `mount --make-rprivate / && mount --make-rshared / || exit 1
+				"$@" <"$0" | { read ready; echo "$ready"; cat /proc/self/mountinfo; echo >"$0"; }`
+			fifo := filepath.Join(t.TempDir(), "fifo")
+			if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			f, err := os.OpenFile(fifo, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			cmd := exec.Command("unshare", "-m", "sh", "-c", script, fifo, gcr, "run", "--quiet", "--network=none", "-i", "--userns="+mode,
+				"-v", volume+":/volume", "--tmpfs", "/volume/inside", root, "sh", "-c", "echo ready; read x")
+			out, err := cmd.CombinedOutput()
+			if err != nil || !strings.HasPrefix(string(out), "ready\n") {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			for line := range strings.SplitSeq(string(out), "\n") {
+				if strings.Contains(line, root) || strings.Contains(line, volume) {
+					t.Errorf("a mount of the container is on the host: %s", line)
+				}
+			}
+		})
+	}
+}
+
 // Two containers at the same time have no id in common.
 func TestAutoApart(t *testing.T) {
 	root := busybox(t)
-	first := exec.Command(gcr, "run", "--quiet", "-i", "--userns=auto", root, "sh", "-c", "busybox cat /proc/self/uid_map; read x")
+	first := exec.Command(gcr, "run", "--quiet", "--network=none", "-i", "--userns=auto", root, "sh", "-c", "busybox cat /proc/self/uid_map; read x")
 	in, err := first.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -221,7 +257,7 @@ func TestKeepID(t *testing.T) {
 		mount --bind %s /etc/passwd
 		exec setpriv --reuid %d --regid %d --clear-groups env XDG_RUNTIME_DIR=%s "$@"`, sub, passwd, id, id, runtime)
 	inside := "busybox id -u; busybox cat /proc/self/uid_map; busybox touch /kept"
-	cmd := exec.Command("unshare", "-m", "sh", "-c", script, "sh", gcr, "run", "--quiet", "--userns=keep-id", root, "sh", "-c", inside)
+	cmd := exec.Command("unshare", "-m", "sh", "-c", script, "sh", gcr, "run", "--quiet", "--network=none", "--userns=keep-id", root, "sh", "-c", inside)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

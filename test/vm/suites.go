@@ -42,10 +42,11 @@ var suites = []suite{
 	{Package: "test/vm"}, // the bench itself: pure
 	// The command of people, as root, as root playing ordinary users, and as an ordinary user with limits.
 	{Package: "test/run", At: []string{"v2", "rootless", "arm64"}, Programs: gcr},
-	{Package: "test/attacks", At: []string{"v2"}, Programs: gcr},
+	{Package: "test/attacks", At: []string{"v2"}, Programs: map[string]string{".": "gcr", "gcrun": "gcrun/gcrun"}, Limit: 20 * time.Minute},
+	{Package: "test/userns", At: []string{"v2"}, Programs: gcr},
 	{Package: "test/network", At: []string{"v2"}, Programs: map[string]string{".": "gcr", "test/network/agent": "test/network/agent/agent"}},
 	{Package: "test/scripts", At: []string{"host", "v2", "user", "systemd", "rootless", "login", "hybrid"}, Files: []string{"cgroups.sh"}},
-	{Package: "gcrun", At: []string{"v2", "systemd", "arm64"}, Programs: map[string]string{"gcrun": "gcrun/gcrun", "test/probe": "test/probe/probe"}},
+	{Package: "gcrun", At: []string{"v2"}, Limit: 10 * time.Minute, Programs: map[string]string{"gcrun": "gcrun/gcrun", "test/probe": "test/probe/probe"}},
 	{Package: "internal/cgroup", At: []string{"v2", "systemd", "rootless", "hybrid"}},
 	{Package: "internal/cgroup/systemd", At: []string{"systemd", "rootless"}},
 	{Package: "internal/clone", At: []string{"v2", "arm64"}},

@@ -17,41 +17,39 @@
 package userns
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
+
+	"gcr/internal/account"
 )
 
-// Map is a pair of id ranges: the caller becomes 0, and 1, 2, … are the subordinate ids.
+// Map is how ids of the namespace map to those outside: the caller becomes 0, and 1, 2, … are the subordinate ids,
+// range after range in the order of /etc/subuid, as in the containers that gcr run makes.
 type Map struct {
-	UID, GID int // the caller
-	SubUID   int // first subordinate user id
-	SubUIDs  int // how many
-	SubGID   int
-	SubGIDs  int
-	uidTool  string
-	gidTool  string
+	UID, GID         int // the caller
+	SubUIDs, SubGIDs []account.Range
+	uidTool          string
+	gidTool          string
 }
 
 // Range finds the subordinate ids of the caller (subuid(5)). It gives false where there are none, or where newuidmap
 // is not installed: then there is one id only.
 func Range() (Map, bool) {
 	m := Map{UID: os.Geteuid(), GID: os.Getegid()}
-	names := []string{strconv.Itoa(m.UID)}
-	if u, err := user.LookupId(names[0]); err == nil {
-		names = append(names, u.Username)
+	name := ""
+	if u, err := user.LookupId(strconv.Itoa(m.UID)); err == nil {
+		name = u.Username
 	}
-	var ok bool
-	if m.SubUID, m.SubUIDs, ok = lookup("/etc/subuid", names); !ok {
+	if m.SubUIDs = lookup("/etc/subuid", name, m.UID); len(m.SubUIDs) == 0 {
 		return m, false
 	}
-	if m.SubGID, m.SubGIDs, ok = lookup("/etc/subgid", names); !ok {
+	if m.SubGIDs = lookup("/etc/subgid", name, m.UID); len(m.SubGIDs) == 0 {
 		return m, false
 	}
 	var err error
@@ -64,29 +62,36 @@ func Range() (Map, bool) {
 	return m, true
 }
 
-func lookup(file string, names []string) (first, count int, ok bool) {
-	f, err := os.Open(file)
+func lookup(file, name string, uid int) []account.Range {
+	b, err := os.ReadFile(file)
 	if err != nil {
-		return 0, 0, false
+		return nil
 	}
-	defer f.Close()
-	return find(f, names)
+	return account.SubIDs(name, uint32(uid), b)
 }
 
-// find takes the first range of the caller with at least one id.
-func find(r io.Reader, names []string) (first, count int, ok bool) {
-	for s := bufio.NewScanner(r); s.Scan(); {
-		p := strings.Split(strings.TrimSpace(s.Text()), ":")
-		if len(p) != 3 || (p[0] != names[0] && p[0] != names[len(names)-1]) {
+// maxLines is how many ranges a map takes (user_namespaces(7), since Linux 4.15).
+const maxLines = 340
+
+// args are those of newuidmap(1) after the process id. Ranges that overlap an earlier one are left out: the kernel
+// refuses a map that has an id twice.
+func args(own int, ranges []account.Range) []string {
+	out := []string{"0", strconv.Itoa(own), "1"}
+	taken := []account.Range{{Start: uint32(own), Count: 1}}
+	next := uint64(1)
+	for _, r := range ranges {
+		overlaps := slices.ContainsFunc(taken, func(t account.Range) bool {
+			return uint64(r.Start) < uint64(t.Start)+uint64(t.Count) && uint64(t.Start) < uint64(r.Start)+uint64(r.Count)
+		})
+		n := min(uint64(r.Count), account.MaxID+1-next)
+		if overlaps || n == 0 || len(taken) == maxLines {
 			continue
 		}
-		a, e1 := strconv.ParseUint(p[1], 10, 31)
-		n, e2 := strconv.ParseUint(p[2], 10, 31)
-		if e1 == nil && e2 == nil && n > 0 && a > 0 {
-			return int(a), int(n), true
-		}
+		taken = append(taken, r)
+		out = append(out, fmt.Sprint(next), fmt.Sprint(r.Start), fmt.Sprint(n))
+		next += n
 	}
-	return 0, 0, false
+	return out
 }
 
 // Initial says whether this process is in the first user namespace, where all ids exist.
@@ -101,10 +106,10 @@ func Initial() bool {
 
 func (m Map) write(pid int) error {
 	for _, c := range []struct {
-		tool            string
-		own, sub, count int
-	}{{m.uidTool, m.UID, m.SubUID, m.SubUIDs}, {m.gidTool, m.GID, m.SubGID, m.SubGIDs}} {
-		cmd := exec.Command(c.tool, strconv.Itoa(pid), "0", strconv.Itoa(c.own), "1", "1", strconv.Itoa(c.sub), strconv.Itoa(c.count))
+		tool string
+		args []string
+	}{{m.uidTool, args(m.UID, m.SubUIDs)}, {m.gidTool, args(m.GID, m.SubGIDs)}} {
+		cmd := exec.Command(c.tool, append([]string{strconv.Itoa(pid)}, c.args...)...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			text := strings.TrimSpace(string(out))
 			if text == "" {

@@ -3,21 +3,30 @@ package userns
 import (
 	"strings"
 	"testing"
+
+	"gcr/internal/account"
 )
 
-func TestFind(t *testing.T) {
-	file := "# comment\nother:100000:65536\n1000:5:0\nme:x:5\nme:200000:65536\nme:300000:10\n"
-	a, n, ok := find(strings.NewReader(file), []string{"1000", "me"})
-	if !ok || a != 200000 || n != 65536 {
-		t.Error(a, n, ok)
+func TestArgs(t *testing.T) {
+	for _, c := range []struct {
+		ranges []account.Range
+		want   string
+	}{
+		{nil, "0 1000 1"},
+		{[]account.Range{{Start: 100000, Count: 65536}}, "0 1000 1 1 100000 65536"},
+		{[]account.Range{{Start: 200000, Count: 10}, {Start: 300000, Count: 5}}, "0 1000 1 1 200000 10 11 300000 5"},
+		// One that overlaps an earlier one, or the caller, is left out.
+		{[]account.Range{{Start: 990, Count: 20}, {Start: 2000, Count: 10}, {Start: 2009, Count: 2}, {Start: 5000, Count: 1}}, "0 1000 1 1 2000 10 11 5000 1"},
+	} {
+		if got := strings.Join(args(1000, c.ranges), " "); got != c.want {
+			t.Errorf("%v: %s, want %s", c.ranges, got, c.want)
+		}
 	}
-	if _, _, ok := find(strings.NewReader(file), []string{"1001", "you"}); ok {
-		t.Error("found a range of someone else")
+	many := make([]account.Range, 400)
+	for i := range many {
+		many[i] = account.Range{Start: uint32(10000 + 10*i), Count: 1}
 	}
-	if _, _, ok := find(strings.NewReader("me:0:5\nme:-1:5\nme:99999999999:5\n"), []string{"1", "me"}); ok {
-		t.Error("took a range that is none")
-	}
-	if a, _, ok := find(strings.NewReader("1000:7:8\n"), []string{"1000"}); !ok || a != 7 {
-		t.Error("an id in the place of a name is not found")
+	if n := len(args(1000, many)); n != 3*maxLines {
+		t.Errorf("%d fields, want %d", n, 3*maxLines)
 	}
 }
