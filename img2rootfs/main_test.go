@@ -67,23 +67,6 @@ func TestInterrupted(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v %s", err, out)
 	}
-	start := func(sig syscall.Signal) string {
-		var diag bytes.Buffer
-		c := exec.Command(bin, "-image", host+"/x", "-output", filepath.Join(dir, "x"))
-		c.Stderr = &diag
-		if err := c.Start(); err != nil {
-			t.Fatal(err)
-		}
-		<-reached
-		_ = c.Process.Signal(sig)
-		if err := c.Wait(); err == nil {
-			t.Error("it succeeded")
-		}
-		for len(reached) > 0 {
-			<-reached
-		}
-		return diag.String()
-	}
 	left := func() []string {
 		es, err := os.ReadDir(dir)
 		if err != nil {
@@ -94,6 +77,27 @@ func TestInterrupted(t *testing.T) {
 			out = append(out, e.Name())
 		}
 		return out
+	}
+	start := func(sig syscall.Signal) string {
+		var diag bytes.Buffer
+		c := exec.Command(bin, "-image", host+"/x", "-output", filepath.Join(dir, "x"))
+		c.Stderr = &diag
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		<-reached
+		// That may have been a late word of the run before: this one is in the midst when its directory is there.
+		for len(left()) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		_ = c.Process.Signal(sig)
+		if err := c.Wait(); err == nil {
+			t.Error("it succeeded")
+		}
+		for len(reached) > 0 {
+			<-reached
+		}
+		return diag.String()
 	}
 	if out := start(syscall.SIGINT); !strings.Contains(out, "nothing was left behind") {
 		t.Errorf("it said %q", out)

@@ -16,6 +16,7 @@ import (
 
 	"gcr/internal/image"
 	"gcr/internal/image/rootfs"
+	"gcr/test/lab"
 )
 
 // listing describes every file of a tree: type, mode, owner, size, mtime, links, device, symlink, attributes, content.
@@ -94,22 +95,10 @@ func differ(t *testing.T, what string, ours, theirs map[string]string) {
 	t.Logf("%s: %d files compared, %d differ", what, len(ours), n)
 }
 
-// debian makes a root file system with mmdebstrap once for all tests, or takes the one that GCR_TEST_DEBIAN names.
+// debian is a root file system of Debian.
 func debian(t testing.TB) []byte {
 	t.Helper()
-	if p := os.Getenv("GCR_TEST_DEBIAN"); p != "" {
-		b, err := os.ReadFile(p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
-	need(t, "mmdebstrap")
-	p := filepath.Join(t.TempDir(), "debian.tar")
-	if out, err := exec.Command("mmdebstrap", "--variant=minbase", "--quiet", "bookworm", p).CombinedOutput(); err != nil {
-		t.Skipf("mmdebstrap reaches no Debian mirror: %v %s", err, out)
-	}
-	b, err := os.ReadFile(p)
+	b, err := os.ReadFile(lab.DebianTar(t))
 	if err != nil {
 		t.Fatal(err)
 	}

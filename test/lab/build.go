@@ -69,7 +69,7 @@ func removeBuilt() {
 
 // Module returns the directory of the project: this file's, three levels up, or, without a go command,
 // the one two levels above the tests'.
-func Module(t *testing.T) string {
+func Module(t testing.TB) string {
 	t.Helper()
 	if !HasGo() {
 		dir, err := filepath.Abs("../..")

@@ -77,23 +77,54 @@ func MakeBusybox(dir string) error {
 
 // Debian returns the path of a minimal Debian system, which is made once and kept in build/. It is shared:
 // tests run it with --ephemeral.
-func Debian(t *testing.T) string {
+func Debian(t testing.TB) string {
 	t.Helper()
-	dir := filepath.Join(Module(t), "build", "test", "debian")
-	if _, err := os.Stat(filepath.Join(dir, "bin/bash")); err == nil {
-		return dir
+	return kept(t, "debian", "bin/bash", func(part string) {
+		archive := DebianTar(t)
+		if err := os.Mkdir(part, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("tar", "--numeric-owner", "-xpf", archive, "-C", part).CombinedOutput(); err != nil {
+			t.Fatalf("unpack %s: %v: %s", archive, err, out)
+		}
+	})
+}
+
+// DebianTar returns the path of a tar archive of a minimal Debian system with a few tools, which is made once and
+// kept in build/.
+func DebianTar(t testing.TB) string {
+	t.Helper()
+	return kept(t, "debian.tar", "", func(part string) {
+		tool, err := exec.LookPath("mmdebstrap")
+		if err != nil {
+			t.Skip("mmdebstrap is missing (package mmdebstrap)")
+		}
+		cmd := exec.Command(tool, "--quiet", "--variant=minbase", "--format=tar", "--aptopt=Acquire::Languages \"none\"", "--include=procps,iproute2", "bookworm", part)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Skipf("mmdebstrap cannot make a Debian system here (it needs a Debian mirror in /etc/apt): %v: %s", err, out)
+		}
+	})
+}
+
+// kept returns the path of what make puts there when it is missing: when there is no file called sign in it.
+// What is half made counts as missing, and only one process makes it at a time.
+func kept(t testing.TB, name, sign string, make func(part string)) string {
+	t.Helper()
+	path := filepath.Join(Module(t), "build", "test", name)
+	there := func() bool {
+		_, err := os.Stat(filepath.Join(path, sign))
+		return err == nil
+	}
+	if there() {
+		return path
 	}
 	if !IsRoot() {
-		t.Skip("a Debian root filesystem is missing: as root, run the tests once, or mmdebstrap --variant=minbase bookworm " + dir)
+		t.Skipf("%s is missing: run the tests once as root", path)
 	}
-	tool, err := exec.LookPath("mmdebstrap")
-	if err != nil {
-		t.Skip("mmdebstrap is missing (package mmdebstrap)")
-	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	lock, err := os.OpenFile(dir+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	lock, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,19 +132,16 @@ func Debian(t *testing.T) string {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "bin/bash")); err == nil {
-		return dir
+	if there() {
+		return path
 	}
-	part := dir + ".part"
+	part := path + ".part"
 	if err := os.RemoveAll(part); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(tool, "--quiet", "--variant=minbase", "--include=procps,iproute2", "bookworm", part)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Skipf("mmdebstrap cannot make a Debian system here (it needs a Debian mirror in /etc/apt): %v: %s", err, out)
-	}
-	if err := os.Rename(part, dir); err != nil {
+	make(part)
+	if err := os.Rename(part, path); err != nil {
 		t.Fatal(err)
 	}
-	return dir
+	return path
 }

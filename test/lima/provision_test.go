@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"gcr/test/lab"
 	"gcr/test/vm/debian"
 )
 
@@ -127,9 +128,6 @@ func newSystem(t *testing.T) string {
 	if os.Getuid() != 0 {
 		t.Skip("only root can make a system to provision")
 	}
-	if _, err := exec.LookPath("mmdebstrap"); err != nil {
-		t.Skip("mmdebstrap is not installed, which makes a system to provision")
-	}
 	mirror := debian.Mirror("/etc/apt")
 	client := http.Client{Timeout: time.Minute}
 	res, err := client.Get(mirror + "/dists/bookworm/InRelease")
@@ -138,10 +136,19 @@ func newSystem(t *testing.T) string {
 	}
 	res.Body.Close()
 	dir := filepath.Join(t.TempDir(), "root")
-	out, err := exec.Command("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--aptopt=Acquire::Languages \"none\"",
-		"bookworm", dir, "deb "+mirror+" bookworm main").CombinedOutput()
-	if err != nil {
-		t.Fatalf("mmdebstrap: %v\n%s", err, out)
+	archive := lab.DebianTar(t)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("tar", "--numeric-owner", "-xpf", archive, "-C", dir).CombinedOutput(); err != nil {
+		t.Fatalf("unpack %s: %v\n%s", archive, err, out)
+	}
+	sources := "deb " + mirror + " bookworm main\n"
+	if err := os.WriteFile(filepath.Join(dir, "etc/apt/sources.list"), []byte(sources), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "etc/apt/sources.list.d")); err != nil {
+		t.Fatal(err)
 	}
 	for _, name := range []string{"/etc/resolv.conf", "/etc/hosts"} {
 		if text, err := os.ReadFile(name); err == nil {
