@@ -16,29 +16,34 @@ type Forwarder struct {
 	// say that its command wants to be asked in another way (OCI image-spec config.md, "StopSignal").
 	Term unix.Signal
 
-	ch chan os.Signal
+	ch   chan os.Signal
+	rest chan struct{} // closed when all signals are caught
 }
 
 // urgent are the signals that end jobs and sessions: they must not find the caller unprepared.
 var urgent = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM}
 
-// ForwardSignals begins to catch the signals that end jobs and sessions. [Forwarder.Rest] adds the others, for each
-// of which the Go runtime switches between two threads: two thirds of a millisecond for all, which are to spare
-// while the container sets itself up ([Options.Meanwhile]).
+// ForwardSignals begins to catch the signals that end jobs and sessions, and catches the others in the background,
+// for each of which the Go runtime switches between two threads: two thirds of a millisecond for all. Call
+// [Forwarder.Rest] before there is a process that somebody may mean with a signal.
 func ForwardSignals() *Forwarder {
-	f := &Forwarder{ch: make(chan os.Signal, 64)}
+	f := &Forwarder{ch: make(chan os.Signal, 64), rest: make(chan struct{})}
 	for _, s := range urgent {
 		if s == unix.SIGHUP && signal.Ignored(s) {
 			continue // started by nohup(1)
 		}
 		signal.Notify(f.ch, s)
 	}
+	go f.catchRest()
 	return f
 }
 
-// Rest begins to catch the other signals. Those that the caller needs itself stay with it: SIGCHLD, SIGURG (the Go
+// Rest waits until all signals are caught. Those that the caller needs itself stay with it: SIGCHLD, SIGURG (the Go
 // runtime's), SIGPIPE, SIGWINCH (the terminal's) and the three that stop a job.
-func (f *Forwarder) Rest() {
+func (f *Forwarder) Rest() { <-f.rest }
+
+func (f *Forwarder) catchRest() {
+	defer close(f.rest)
 	var list []os.Signal
 	for n := syscall.Signal(1); n < 32; n++ {
 		switch n {

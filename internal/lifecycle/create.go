@@ -39,7 +39,7 @@ type CreateOptions struct {
 	Environ []string
 	// Detached says that nobody waits for the container here.
 	Detached bool
-	// Meanwhile is called while the container sets itself up.
+	// Meanwhile is called just before the first process exists (launch.Options.Meanwhile).
 	Meanwhile func()
 }
 

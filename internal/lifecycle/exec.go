@@ -29,7 +29,7 @@ type ExecOptions struct {
 	Detached      bool
 	IgnorePaused  bool
 	NoNewKeyring  bool
-	// Meanwhile is called while the process finds its way into the container.
+	// Meanwhile is called just before the process exists (launch.Options.Meanwhile).
 	Meanwhile func()
 	// SubCgroup is a group below the container's to run in; empty for the container's own.
 	SubCgroup string

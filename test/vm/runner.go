@@ -84,6 +84,9 @@ func chooseSuites(only string, wanted []place) ([]suite, error) {
 	for name := range strings.SplitSeq(only, ",") {
 		n := len(chosen)
 		for _, s := range found {
+			if s.Long && name == "" {
+				continue
+			}
 			if s.Package == name || strings.HasSuffix(s.Package, "/"+name) || name == "" {
 				s.At = slices.DeleteFunc(slices.Clone(s.At), func(at string) bool {
 					return !slices.ContainsFunc(wanted, func(p place) bool { return p.Name == at })

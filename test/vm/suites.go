@@ -16,6 +16,8 @@ type suite struct {
 	// Package is a directory below the module's root; one that ends in "/..." stands for every package
 	// with tests below it that has no line of its own.
 	Package string
+	// Long suites take many minutes on an emulated processor: they run only when -only names them.
+	Long bool
 	// At names the places. None: the tests are pure, the host has run them.
 	At []string
 	// Files are what the tests read beside their package's testdata, relative to the module's root; a
@@ -40,20 +42,20 @@ const defaultLimit = 4 * time.Minute
 var suites = []suite{
 	{Package: "test/vm/guestcheck", At: all},
 	{Package: "test/vm"}, // the bench itself: pure
-	// The command of people, as root, as root playing ordinary users, and as an ordinary user with limits.
-	{Package: "test/run", At: []string{"v2", "rootless", "arm64"}, Programs: gcr},
-	{Package: "test/attacks", At: []string{"v2"}, Programs: map[string]string{".": "gcr", "gcrun": "gcrun/gcrun"}, Limit: 20 * time.Minute},
-	{Package: "test/userns", At: []string{"v2"}, Programs: gcr},
-	{Package: "test/network", At: []string{"v2"}, Programs: map[string]string{".": "gcr", "test/network/agent": "test/network/agent/agent"}},
 	{Package: "test/scripts", At: []string{"host", "v2", "user", "systemd", "rootless", "login", "hybrid"}, Files: []string{"cgroups.sh"}},
-	{Package: "gcrun", At: []string{"v2"}, Limit: 10 * time.Minute, Programs: map[string]string{"gcrun": "gcrun/gcrun", "test/probe": "test/probe/probe"}},
 	{Package: "internal/cgroup", At: []string{"v2", "systemd", "rootless", "hybrid"}},
 	{Package: "internal/cgroup/systemd", At: []string{"systemd", "rootless"}},
 	{Package: "internal/clone", At: []string{"v2", "arm64"}},
-	{Package: "internal/engine", At: []string{"v2"}, Programs: gcr, Run: "TestEveryCallFails|TestKilledAtEveryStep"},
 	{Package: "internal/launch", At: []string{"v2", "rootless", "arm64"}},
 	{Package: "internal/program", At: []string{"arm64"}},
 	{Package: "internal/seccomp", At: []string{"arm64"}, Run: "TestDefaultBlocks|TestDefaultRunsPrograms|TestSocketcall|TestActions|TestNotify|TestFlags|TestKills"},
+	// The command of people, as root, as root playing ordinary users, and as an ordinary user with limits.
+	{Long: true, Package: "test/run", At: []string{"v2", "rootless", "arm64"}, Programs: gcr},
+	{Long: true, Package: "test/attacks", At: []string{"v2"}, Programs: map[string]string{".": "gcr", "gcrun": "gcrun/gcrun"}, Limit: 20 * time.Minute},
+	{Long: true, Package: "test/userns", At: []string{"v2"}, Programs: gcr},
+	{Long: true, Package: "test/network", At: []string{"v2"}, Programs: map[string]string{".": "gcr", "test/network/agent": "test/network/agent/agent"}},
+	{Long: true, Package: "gcrun", At: []string{"v2"}, Limit: 10 * time.Minute, Programs: map[string]string{"gcrun": "gcrun/gcrun", "test/probe": "test/probe/probe"}},
+	{Long: true, Package: "internal/engine", At: []string{"v2"}, Programs: gcr, Run: "TestEveryCallFails|TestKilledAtEveryStep"},
 	{Package: "internal/..."}, // the rest is pure or the same on every kernel: the host has run it
 }
 
