@@ -83,7 +83,7 @@ func (r *run) planNetwork(in *plan.Input) error {
 		setNetworkPath(in.Spec, req.Target)
 		return nil
 	}
-	p, err := network.NewPlan(network.Caller{Rootless: r.host.rootless()}, req)
+	p, err := network.NewPlan(network.Caller{Rootless: r.host.rootless() || r.host.inUserNamespace()}, req)
 	if err != nil {
 		return err
 	}
