@@ -74,6 +74,9 @@ func (g *globals) print(p *plan.Plan) error {
 
 // setupError puts the words that engines look for first, and what helps a person after them.
 func setupError(prefix, what string, err error) error {
+	if err == nil {
+		return nil
+	}
 	var p *plan.Error
 	if !errors.As(err, &p) {
 		return fmt.Errorf("%s%w", prefix, err)

@@ -48,6 +48,7 @@ func init() {
 		{"pause", "ID", "stop all processes of a container", runPause},
 		{"resume", "ID", "let a paused container run on", runResume},
 		{"update", "[options] ID", "change the limits of a container", runUpdate},
+		{"mounts", "add|remove ID FILE", "add or remove mounts of a running container; FILE is JSON with mounts as in config.json", runMounts},
 		{"events", "[options] ID", "print what a container uses, and when it runs out of memory", runEvents},
 		{"spec", "[options]", "write a config.json to start from", runSpec},
 		{"features", "", "print what this runtime can do as JSON", runFeatures},

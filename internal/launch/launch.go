@@ -21,6 +21,7 @@ import (
 
 	"gcr/internal/clone"
 	"gcr/internal/plan"
+	"gcr/internal/procfs"
 	"gcr/internal/program"
 
 	"golang.org/x/sys/unix"
@@ -252,6 +253,13 @@ func (s *starter) clone() error {
 			moves = append(moves, move{int(s.o.Resctrl.Fd()), fd.Num})
 		case plan.FDTree:
 			moves = append(moves, move{int(s.trees[fd.Index].Fd()), fd.Num})
+		case plan.FDProc:
+			f, err := procfs.OpenRoot()
+			if err != nil {
+				return err
+			}
+			s.open = append(s.open, f)
+			moves = append(moves, move{int(f.Fd()), fd.Num})
 		case plan.FDNamespace:
 			f, err := openNamespace(fd.Path)
 			if err != nil {

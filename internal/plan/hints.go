@@ -22,6 +22,8 @@ func hint(step Step, c *program.Call, errno unix.Errno, in *Input) string {
 		return s.hint(c, errno)
 	case fsMount:
 		return s.hint(c, errno)
+	case unmount:
+		return s.hint(errno)
 	case directoryRoot:
 		return rootHint(s.path, errno)
 	case overlayRoot:

@@ -38,6 +38,18 @@ func further(edit func(*ExecInput)) func() (*Plan, error) {
 	}
 }
 
+// change plans the mounts of a running container.
+func change(remove bool, mounts ...specs.Mount) func() (*Plan, error) {
+	return func() (*Plan, error) {
+		in := base()
+		in.Host.SysAdmin = true
+		return NewMounts(MountsInput{
+			Spec: in.Spec, Mounts: mounts, Remove: remove, Host: in.Host,
+			Namespaces: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
+		})
+	}
+}
+
 var ociPlans = map[string]func() (*Plan, error){
 	"create": oci(func(in *Input) { in.Wait, in.Listen = true, true }),
 	"hooks":  oci(func(in *Input) { in.Wait, in.Hooks = true, true }),
@@ -87,6 +99,10 @@ var ociPlans = map[string]func() (*Plan, error){
 			Syscalls: []specs.LinuxSyscall{{Names: []string{"mkdir"}, Action: specs.ActNotify}},
 		}
 	}),
+	"mounts-add": change(false,
+		specs.Mount{Destination: "/data", Source: "/srv/data", Options: []string{"rbind", "ro", "rslave"}},
+		specs.Mount{Destination: "/scratch", Type: "tmpfs", Source: "tmpfs", Options: []string{"size=1m"}}),
+	"mounts-remove": change(true, specs.Mount{Destination: "/data"}, specs.Mount{Destination: "scratch/below"}),
 	"exec":          further(func(*ExecInput) {}),
 	"exec-terminal": further(func(x *ExecInput) { x.Process.Terminal = true }),
 	"exec-user-namespace": further(func(x *ExecInput) {

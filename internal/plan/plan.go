@@ -200,6 +200,7 @@ const (
 	FDTarget                  // pidfd of the process whose namespaces are joined
 	FDResctrl                 // "tasks" file of a resctrl group
 	FDTree                    // detached mount Index of Plan.Trees
+	FDProc                    // the host's /proc directory
 )
 
 // Sync is the number of the sync socket in the first process.

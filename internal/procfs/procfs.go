@@ -143,3 +143,12 @@ func Read(name string) ([]byte, error) {
 	}
 	return data, nil
 }
+
+// OpenRoot opens the root of procfs, for those who pass it on.
+func OpenRoot() (*os.File, error) {
+	fd, err := openRoot()
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "/proc"), nil
+}

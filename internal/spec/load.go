@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -66,6 +67,23 @@ func Parse(data []byte) (*specs.Spec, error) {
 		return nil, err
 	}
 	return &s, nil
+}
+
+// ParseMounts reads and checks a list of mounts: an array, or an object that has it as its member "mounts" like
+// config.json itself.
+func ParseMounts(data []byte) ([]specs.Mount, error) {
+	var s specs.Spec
+	to := any(&s)
+	if text := bytes.TrimSpace(data); len(text) > 0 && text[0] == '[' {
+		to = &s.Mounts
+	}
+	if err := Decode(data, to); err != nil {
+		return nil, err
+	}
+	if len(s.Mounts) == 0 {
+		return nil, wrong("mounts", "there are none")
+	}
+	return s.Mounts, checkMounts(&s)
 }
 
 // Decode reads JSON and says in which field a wrong type stands.
