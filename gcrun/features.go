@@ -15,7 +15,7 @@ func runFeatures(_ *globals, c *command, args []string) error {
 	if _, err := parse(c, flagSet("features"), args, 0, 0); err != nil {
 		return err
 	}
-	yes, no := true, false
+	yes := true
 	f := features.Features{
 		OCIVersionMin: "1.0.0",
 		OCIVersionMax: specs.Version,
@@ -40,7 +40,7 @@ func runFeatures(_ *globals, c *command, args []string) error {
 			IntelRdt:        &features.IntelRdt{Enabled: &yes, Schemata: &yes, Monitoring: &yes},
 			MemoryPolicy:    &features.MemoryPolicy{Modes: plan.MemoryPolicyModes(), Flags: plan.MemoryPolicyFlags()},
 			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
-			NetDevices:      &features.NetDevices{Enabled: &no},
+			NetDevices:      &features.NetDevices{Enabled: &yes},
 		},
 		Annotations: map[string]string{
 			"org.opencontainers.runc.checkpoint.enabled": "false",

@@ -56,6 +56,9 @@ type Options struct {
 	// OnHooks is called when the program waits for the hooks that come before the change of the root, with the
 	// process id of the container.
 	OnHooks func(pid int, pidfd *os.File) error
+	// MoveDevices moves the network devices of the configuration into the container's network namespace, which may
+	// be kept open. It is called when the program waits for them.
+	MoveDevices func(netns *os.File) error
 	// OnReady is called, when the plan waits, after everything is set up and before the program goes on.
 	OnReady func(pid int) error
 	// OnNotify is called with the listener of a seccomp filter that hands system calls to an agent.
@@ -376,6 +379,13 @@ func (s *starter) listen() error {
 				if err := s.o.OnHooks(s.child.PID, s.pidfd); err != nil {
 					return err
 				}
+			}
+			if err := s.letGo(); err != nil {
+				return err
+			}
+		case program.Devices:
+			if err := s.moveDevices(); err != nil {
+				return err
 			}
 			if err := s.letGo(); err != nil {
 				return err

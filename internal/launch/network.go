@@ -35,6 +35,18 @@ func (s *starter) startNetwork() error {
 	return nil
 }
 
+// moveDevices has the host's network devices moved into the network namespace that the process is in now.
+func (s *starter) moveDevices() error {
+	if s.o.MoveDevices == nil {
+		return errors.New("move network devices: nobody does it")
+	}
+	ns, err := procfs.OpenNamespace(s.child.PID, "net")
+	if err != nil {
+		return fmt.Errorf("open the container's network namespace: %w", err)
+	}
+	return s.o.MoveDevices(ns)
+}
+
 // ended looks for the reason of an error in what the first process has said: one that has failed meanwhile has no
 // namespaces any more.
 func (s *starter) ended(err error) error {

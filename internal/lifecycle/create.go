@@ -12,6 +12,7 @@ import (
 
 	"gcr/internal/cgroup"
 	"gcr/internal/launch"
+	"gcr/internal/netdevice"
 	"gcr/internal/plan"
 	"gcr/internal/spec"
 
@@ -61,7 +62,8 @@ type creation struct {
 	explain   bool     // nothing is to be made
 	release   func()   // ends the process that holds the systemd scope until the container is in it
 	warnings  []string // found before there is a container
-	exists    bool     // a process came into being: poststop hooks are due on failure
+	devices   *netdevice.Moved
+	exists    bool // a process came into being: poststop hooks are due on failure
 }
 
 // Create makes a container whose process waits for Start.
@@ -109,6 +111,9 @@ func (cr *creation) close() {
 	if cr.listener != nil {
 		cr.listener.Close()
 	}
+	if cr.devices != nil {
+		cr.devices.Close()
+	}
 	cr.c.unlock()
 }
 
@@ -117,6 +122,12 @@ func (cr *creation) undo() {
 	if cr.exists {
 		cr.c.rec.PID = 0
 		cr.c.runPoststop(cr.spec)
+	}
+	if cr.devices != nil {
+		if err := cr.devices.Back(); err != nil {
+			cr.c.store.warn("%v", err)
+		}
+		cr.devices.Close()
 	}
 	if cr.group != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), cgroupTimeout)
@@ -281,8 +292,8 @@ func (cr *creation) run(listen bool) error {
 	}
 	cr.process, err = launch.Start(cr.plan, launch.Options{
 		Stdio: stdio, Host: in.Host, Listener: cr.listener, Resctrl: resctrl,
-		Meanwhile:  cr.o.Meanwhile,
-		MakeCgroup: cr.makeCgroup, OnHooks: cr.hooks, OnReady: cr.ready, OnConsole: cr.console, OnNotify: cr.notify,
+		Meanwhile:   cr.o.Meanwhile,
+		MoveDevices: cr.moveDevices, MakeCgroup: cr.makeCgroup, OnHooks: cr.hooks, OnReady: cr.ready, OnConsole: cr.console, OnNotify: cr.notify,
 	})
 	return err
 }

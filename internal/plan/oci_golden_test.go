@@ -99,6 +99,9 @@ var ociPlans = map[string]func() (*Plan, error){
 			Syscalls: []specs.LinuxSyscall{{Names: []string{"mkdir"}, Action: specs.ActNotify}},
 		}
 	}),
+	"net-devices": oci(func(in *Input) {
+		in.Spec.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth1": {Name: "eth0"}, "enp1s0": {}}
+	}),
 	"mounts-add": change(false,
 		specs.Mount{Destination: "/data", Source: "/srv/data", Options: []string{"rbind", "ro", "rslave"}},
 		specs.Mount{Destination: "/scratch", Type: "tmpfs", Source: "tmpfs", Options: []string{"size=1m"}}),

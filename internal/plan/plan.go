@@ -248,6 +248,7 @@ var order = []func(*builder) error{
 	(*builder).makeCwd,
 	(*builder).devices,
 	(*builder).console,
+	(*builder).netDevices,
 	(*builder).hooks,
 	(*builder).hostname,
 	(*builder).sysctls,

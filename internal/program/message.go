@@ -22,6 +22,7 @@ const (
 	Notify                  // a descriptor comes with the message: the seccomp listener
 	Forked                  // the program goes on in the child Arg of the same parent (CLONE_PARENT)
 	Network                 // the program waits until the host has connected its network namespace
+	Devices                 // the program waits while the host moves network devices into its namespace
 )
 
 // MessageSize is the size in bytes of every message.
@@ -143,7 +144,7 @@ const sockCloexec = 0x80000
 const msgNoSignal = 0x4000
 
 func (k Kind) String() string {
-	names := [...]string{Failed: "failed", AtStep: "step", PID: "pid", Ready: "ready", Console: "console", Hooks: "hooks", Notify: "notify", Forked: "forked", Network: "network"}
+	names := [...]string{Failed: "failed", AtStep: "step", PID: "pid", Ready: "ready", Console: "console", Hooks: "hooks", Notify: "notify", Forked: "forked", Network: "network", Devices: "devices"}
 	if int(k) < len(names) && names[k] != "" {
 		return names[k]
 	}

@@ -187,10 +187,7 @@ func checkLinux(s *specs.Spec) error {
 			return wrong("linux.intelRdt.closID", "%q is no name of a directory", r.ClosID)
 		}
 	}
-	if len(l.NetDevices) > 0 {
-		return wrong("linux.netDevices", "moving network devices into a container is not supported yet: move them with ip link set DEVICE netns PID in a createRuntime hook")
-	}
-	return nil
+	return checkNetDevices(l.NetDevices, has[specs.NetworkNamespace])
 }
 
 // CheckProcess refuses a process that cannot be run.

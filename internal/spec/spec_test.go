@@ -49,8 +49,16 @@ func TestCheckNamesTheField(t *testing.T) {
 		"linux.gidMappings[0].size": func(s *specs.Spec) { s.Linux.GIDMappings = []specs.LinuxIDMapping{{ContainerID: 1, Size: 1<<32 - 1}} },
 		"linux.timeOffsets":         func(s *specs.Spec) { s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {}} },
 		"linux.intelRdt.closID":     func(s *specs.Spec) { s.Linux.IntelRdt = &specs.LinuxIntelRdt{ClosID: "../x"} },
-		"linux.netDevices":          func(s *specs.Spec) { s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}} },
-		"linux.namespaces[0].path":  func(s *specs.Spec) { s.Linux.Namespaces[0].Path = "\x00" },
+		"linux.netDevices": func(s *specs.Spec) {
+			s.Linux.Namespaces = s.Linux.Namespaces[:1]
+			s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}}
+		},
+		"linux.netDevices[a/b]": func(s *specs.Spec) { s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"a/b": {}} },
+		"linux.netDevices[e%d]": func(s *specs.Spec) { s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"e%d": {}} },
+		"linux.netDevices[eth0].name": func(s *specs.Spec) {
+			s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {Name: "a-name-too-long-"}}
+		},
+		"linux.namespaces[0].path": func(s *specs.Spec) { s.Linux.Namespaces[0].Path = "\x00" },
 	} {
 		s := Example()
 		edit(s)

@@ -8,6 +8,7 @@
 //	probe cat FILE          print a file
 //	probe owner FILE        print user and group id of a file
 //	probe hook FILE NAME    append NAME, the namespaces and standard input to FILE as one line of JSON
+//	probe net               print the network devices: NAME:up or NAME:down, and NAME=ADDRESS/BITS
 //	probe ignore            ignore SIGTERM and wait
 package main
 
@@ -15,6 +16,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -91,6 +93,8 @@ func main() {
 		var st unix.Stat_t
 		check(unix.Stat(args[0], &st))
 		fmt.Printf("%d:%d\n", st.Uid, st.Gid)
+	case "net":
+		network()
 	case "hook":
 		hook(args[0], args[1])
 	default:
@@ -130,6 +134,23 @@ func hook(file, name string) {
 	_, err = f.Write(append(line, '\n'))
 	check(err)
 	check(f.Close())
+}
+
+func network() {
+	list, err := net.Interfaces()
+	check(err)
+	for _, i := range list {
+		state := "down"
+		if i.Flags&net.FlagUp != 0 {
+			state = "up"
+		}
+		fmt.Println(i.Name + ":" + state)
+		addresses, err := i.Addrs()
+		check(err)
+		for _, a := range addresses {
+			fmt.Println(i.Name + "=" + a.String())
+		}
+	}
 }
 
 func namespaces() map[string]string {

@@ -105,7 +105,7 @@ func TestLayers(t *testing.T) {
 func TestKernelCalls(t *testing.T) {
 	allowed := []string{
 		"gcr/internal/program", "gcr/internal/plan", "gcr/internal/launch", "gcr/internal/cgroup", "gcr/internal/clone",
-		"gcr/internal/state", "gcr/internal/procfs", "gcr/internal/rootfile", "gcr/internal/hostfacts", "gcr/internal/seccomp",
+		"gcr/internal/state", "gcr/internal/procfs", "gcr/internal/netdevice", "gcr/internal/rootfile", "gcr/internal/hostfacts", "gcr/internal/seccomp",
 		"gcr/internal/engine", "gcr/internal/image", "gcr/internal/imagecmd", "gcr/internal/network", "gcr/internal/hooks", "gcr/internal/console", "gcr/internal/label", "gcr/internal/hostfile", "gcr/internal/lifecycle",
 		"gcr/gcrun", "gcr/img2rootfs", "gcr/bench", "gcr/test",
 	}
