@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 
 	"gcr/internal/launch"
 	"gcr/internal/lifecycle"
@@ -34,8 +32,8 @@ func runExec(g *globals, c *command, args []string) error {
 	fs.StringVar(&f.cwd, "cwd", "", "working `directory`")
 	fs.Var(&f.env, "env", "`variable` of the environment, NAME=VALUE; may be repeated")
 	fs.Var(&f.env, "e", "same as --env")
-	bothText(fs, &f.user, "user", "u", "user and group, `UID[:GID]`")
-	fs.Var(&f.groups, "additional-gids", "supplementary `group` id; may be repeated")
+	bothText(fs, &f.user, "user", "u", "`USER[:GROUP]`, each a name in the container or a number")
+	fs.Var(&f.groups, "additional-gids", "supplementary `group`, a number or a name in the container; may be repeated")
 	fs.Var(&f.groups, "g", "same as --additional-gids")
 	fs.Var(&f.caps, "cap", "add a `capability`; may be repeated")
 	fs.Var(&f.caps, "c", "same as --cap")
@@ -54,7 +52,9 @@ func runExec(g *globals, c *command, args []string) error {
 		return usageError{errors.New("process args cannot be empty")}
 	}
 	o.ID = rest[0]
-	o.Process = func(defaults *specs.Process) (*specs.Process, error) { return f.make(defaults, rest[1:]) }
+	o.Process = func(defaults *specs.Process, read lifecycle.Accounts) (*specs.Process, error) {
+		return f.make(defaults, read, rest[1:])
+	}
 	if g.explain.value != "" {
 		p, err := g.store().ExplainExec(o)
 		if err != nil {
@@ -83,7 +83,7 @@ func runExec(g *globals, c *command, args []string) error {
 }
 
 // make describes the process: by the file, or by the container's own process with what the options change.
-func (f *execFlags) make(defaults *specs.Process, args []string) (*specs.Process, error) {
+func (f *execFlags) make(defaults *specs.Process, read lifecycle.Accounts, args []string) (*specs.Process, error) {
 	if f.process != "" {
 		data, err := spec.ReadFile(f.process)
 		if err != nil {
@@ -108,29 +108,9 @@ func (f *execFlags) make(defaults *specs.Process, args []string) (*specs.Process
 		p.SelinuxLabel = f.label
 	}
 	p.NoNewPrivileges = p.NoNewPrivileges || f.noNewPrivs
-	if f.user != "" {
-		uid, gid, has := strings.Cut(f.user, ":")
-		n, err := strconv.ParseUint(uid, 10, 32)
-		if err != nil {
-			return nil, fmt.Errorf("parsing user %q: it must be UID or UID:GID, in numbers", f.user)
-		}
-		p.User.UID, p.User.Username = uint32(n), ""
-		if has {
-			if n, err = strconv.ParseUint(gid, 10, 32); err != nil {
-				return nil, fmt.Errorf("parsing group of user %q: it must be a number", f.user)
-			}
-			p.User.GID = uint32(n)
-		}
+	if err := setUser(&p.User, f.user, f.groups, read); err != nil {
+		return nil, err
 	}
-	groups := append([]uint32{}, p.User.AdditionalGids...)
-	for _, s := range f.groups {
-		n, err := strconv.ParseUint(s, 10, 32)
-		if err != nil {
-			return nil, fmt.Errorf("parsing additional group id %q: it must be a number", s)
-		}
-		groups = append(groups, uint32(n))
-	}
-	p.User.AdditionalGids = groups
 	if len(f.caps) > 0 {
 		p.Capabilities = addCapabilities(p.Capabilities, f.caps)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -109,6 +110,44 @@ func TestExecOptions(t *testing.T) {
 	}
 	b.must(unix.Kill(pid, unix.SIGKILL))
 	want(t, "status", b.reap(pid), 137)
+}
+
+// Names are those of the container, and its files cannot lead to those of the host.
+func TestExecUserNames(t *testing.T) {
+	b, _ := running(t, nil)
+	etc := filepath.Join(b.bundle, "rootfs/etc")
+	b.must(os.WriteFile(filepath.Join(etc, "passwd.real"), []byte("root:x:0:0::/root:/bin/sh\nann:x:31:32::/home/ann:/bin/sh\n"), 0o644))
+	b.must(os.Symlink("/etc/passwd.real", filepath.Join(etc, "passwd")))
+	b.must(os.WriteFile(filepath.Join(etc, "group"), []byte("ann:x:32:\nwheel:x:33:ann\naudio:x:34:bob,ann\nvideo:x:35:bob\n"), 0o644))
+	for _, c := range []struct {
+		args             []string
+		uid, gid, groups string
+	}{
+		{[]string{"-u", "ann"}, "31", "32", "32 33 34"},
+		{[]string{"--user", "ann:video"}, "31", "35", "35"},
+		{[]string{"-u", "ann:7", "-g", "wheel", "--additional-gids", "9"}, "31", "7", "7 9 33"},
+		{[]string{"-u", "31"}, "31", "0", "0"},
+		{[]string{"-u", "5:video"}, "5", "35", "35"},
+	} {
+		r := b.parse(b.ok(append(append([]string{"exec"}, c.args...), b.id, "/probe", "report")...))
+		if r.Status["Uid"] != strings.Repeat(c.uid+" ", 3)+c.uid || r.Status["Gid"] != strings.Repeat(c.gid+" ", 3)+c.gid || r.Status["Groups"] != c.groups {
+			t.Errorf("%v gives uid %s, gid %s, groups %s", c.args, r.Status["Uid"], r.Status["Gid"], r.Status["Groups"])
+		}
+	}
+	r := b.parse(b.ok("exec", "-u", "ann", b.id, "/probe", "report"))
+	if !slices.Contains(r.Env, "HOME=/home/ann") {
+		t.Errorf("the environment is %q", r.Env)
+	}
+	b.fails(255, `find user "bob" (--user): user "bob" is not in /etc/passwd`, "exec", "-u", "bob", b.id, "/probe")
+	b.fails(255, `find additional group "none" (--additional-gids)`, "exec", "-g", "none", b.id, "/probe")
+	b.fails(255, `parsing user "1x" (--user)`, "exec", "-u", "1x", b.id, "/probe")
+	// A link that would lead out of the container leads to a file of the container, which is not there.
+	b.must(os.Remove(filepath.Join(etc, "passwd")))
+	b.must(os.Symlink("../../../../../../etc/passwd.host", filepath.Join(etc, "passwd")))
+	b.fails(255, `user "root" is not in /etc/passwd`, "exec", "-u", "root", b.id, "/probe")
+	b.must(os.Remove(filepath.Join(etc, "passwd")))
+	b.must(unix.Mkfifo(filepath.Join(etc, "passwd"), 0o644))
+	b.fails(255, "read /etc/passwd of the container", "exec", "-u", "root", b.id, "/probe")
 }
 
 func TestExecAffinity(t *testing.T) {

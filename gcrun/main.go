@@ -91,6 +91,7 @@ func run(args []string) int {
 	fs.Var(&g.explain, "explain", "print what create, run or exec would do, as text, json or shell, and do nothing")
 	var version, help bool
 	both(fs, &version, "version", "v", "print the version")
+	fs.BoolVar(&version, "V", version, "same as --version")
 	both(fs, &help, "help", "h", "print this help")
 	err := fs.Parse(args)
 	switch {

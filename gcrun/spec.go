@@ -15,8 +15,9 @@ import (
 
 func runSpec(_ *globals, c *command, args []string) error {
 	fset := flagSet("spec")
-	bundle, rootless := "", false
+	bundle, file, rootless := "", "", false
 	bothText(fset, &bundle, "bundle", "b", "`directory` of the bundle (default: the working directory)")
+	bothText(fset, &file, "file", "f", "`file` to write (default: config.json in the bundle)")
 	fset.BoolVar(&rootless, "rootless", false, "for a user without rights: with a user namespace that maps the caller to root")
 	if _, err := parse(c, fset, args, 0, 0); err != nil {
 		return err
@@ -25,7 +26,10 @@ func runSpec(_ *globals, c *command, args []string) error {
 	if rootless {
 		spec.MakeRootless(s, os.Geteuid(), os.Getegid())
 	}
-	return writeSpec(filepath.Join(bundle, "config.json"), s)
+	if file == "" {
+		file = filepath.Join(bundle, "config.json")
+	}
+	return writeSpec(file, s)
 }
 
 func writeSpec(path string, s *specs.Spec) error {

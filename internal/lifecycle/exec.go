@@ -19,8 +19,9 @@ import (
 // ExecOptions say what to run in a container and how.
 type ExecOptions struct {
 	ID string
-	// Process is called with the configuration of the container's first process and says what to run.
-	Process func(defaults *specs.Process) (*specs.Process, error)
+	// Process is called with the configuration of the container's first process, and a way to look up names, and says
+	// what to run.
+	Process func(defaults *specs.Process, read Accounts) (*specs.Process, error)
 
 	PidFile       string
 	ConsoleSocket string
@@ -147,25 +148,40 @@ func (s Store) execution(o ExecOptions) (*execution, *os.File, error) {
 	if config.Process == nil {
 		config.Process = &specs.Process{}
 	}
-	p, err := o.Process(config.Process)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := spec.CheckProcess(p); err != nil {
-		return nil, nil, err
-	}
-	setHome(p, fmt.Sprintf("/proc/%d/root", c.rec.PID))
-	if p.Terminal && o.Detached && o.ConsoleSocket == "" {
-		return nil, nil, errors.New("cannot allocate tty if runc will detach without setting console socket")
-	}
-	if !p.Terminal && o.ConsoleSocket != "" {
-		return nil, nil, errors.New("cannot use console socket if runc will not detach or allocate tty")
-	}
 	pidfd, err := c.pidfd()
 	if err != nil {
 		return nil, nil, err
 	}
+	p, err := c.describe(o, config, pidfd)
+	if err != nil {
+		pidfd.Close()
+		return nil, nil, err
+	}
 	return &execution{c: c, spec: config, process: p, pidfd: pidfd, sub: o.SubCgroup, preserve: o.PreserveFDs, oldKeyring: o.NoNewKeyring}, pidfd, nil
+}
+
+// describe completes and checks the process that is to run.
+func (c *Container) describe(o ExecOptions, config *specs.Spec, pidfd *os.File) (*specs.Process, error) {
+	p, err := o.Process(config.Process, accounts(c.rec.PID))
+	if err != nil {
+		return nil, err
+	}
+	if err := spec.CheckProcess(p); err != nil {
+		return nil, err
+	}
+	setHome(p, fmt.Sprintf("/proc/%d/root", c.rec.PID))
+	if err := unix.PidfdSendSignal(int(pidfd.Fd()), 0, nil, 0); err != nil {
+		// The process was there all the time if it is there still; otherwise its id, by which its files were read, may be
+		// another's by now.
+		return nil, ErrNotRunning
+	}
+	if p.Terminal && o.Detached && o.ConsoleSocket == "" {
+		return nil, errors.New("cannot allocate tty if runc will detach without setting console socket")
+	}
+	if !p.Terminal && o.ConsoleSocket != "" {
+		return nil, errors.New("cannot use console socket if runc will not detach or allocate tty")
+	}
+	return p, nil
 }
 
 // execution is a process on its way into a container: one for exec, or a hook.
