@@ -49,8 +49,8 @@ func ownRange(count uint32) func() (uids, gids []account.Range) {
 // rootHost is a machine on which root runs gcr.
 func rootHost() *Host {
 	host := map[string]hostfacts.File{
-		"/srv/data": {Type: 'd'}, "/srv/file": {Type: 'f'}, "/home/me/work": {Type: 'd'}, "/home/me/work/sub": {Type: 'd'},
-		"/proc": {Type: 'd'}, "/sys": {Type: 'd'}, "/dev/shm": {Type: 'd'}, "/dev/mqueue": {Type: 'd'}, "/home/me/work/profile.json": {Type: 'f'},
+		"/srv/data": {Type: 'd'}, "/srv/file": {Type: 'f'}, "/home/me/src": {Type: 'd'}, "/home/me/src/sub": {Type: 'd'},
+		"/proc": {Type: 'd'}, "/sys": {Type: 'd'}, "/dev/shm": {Type: 'd'}, "/dev/mqueue": {Type: 'd'}, "/home/me/src/profile.json": {Type: 'f'},
 	}
 	devices := []hostfacts.Device{
 		{Path: "/dev/fuse", File: hostfacts.File{Type: 'c', Major: 10, Minor: 229, Mode: 0o666}},
@@ -62,7 +62,7 @@ func rootHost() *Host {
 	env := map[string]string{"LANG": "C.UTF-8", "EMPTY": ""}
 	h := &Host{
 		Username: "root", Effective: allCapabilities, InBounding: bounding(allCapabilities),
-		Cwd: "/home/me/work",
+		Cwd: "/home/me/src",
 		LookupEnv: func(name string) (string, bool) {
 			v, ok := env[name]
 			return v, ok
@@ -104,9 +104,9 @@ func rootHost() *Host {
 		switch path {
 		case "/etc/hosts":
 			return []byte("127.0.0.1 localhost\n127.0.1.1 laptop"), nil
-		case "/home/me/work/env.list":
+		case "/home/me/src/env.list":
 			return []byte("# settings\nFROM_FILE=a b\nLANG\nNOT_SET_ANYWHERE\nBOTH=file\n"), nil
-		case "/home/me/work/bad.list":
+		case "/home/me/src/bad.list":
 			return []byte("GOOD=1\nexport BAD=2\n"), nil
 		}
 		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}

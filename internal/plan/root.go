@@ -127,7 +127,7 @@ func (s overlayRoot) paths() (scratch, upper, work, target string) {
 	scratch, target = filepath.Join(s.state, ScratchDir), filepath.Join(s.state, RootDir)
 	upper, work = s.root.Upper, s.root.Work
 	if upper == "" {
-		upper, work = filepath.Join(scratch, "upper"), filepath.Join(scratch, "work")
+		upper, work = filepath.Join(scratch, "upper"), filepath.Join(scratch, "workdir")
 	}
 	return scratch, upper, work, target
 }
@@ -214,14 +214,14 @@ var emptyDirs = []HostDir{{Name: "proc"}, {Name: "sys"}, {Name: "dev"}, {Name: "
 func (s hostRoot) data(name string) string {
 	scratch := filepath.Join(s.state, ScratchDir)
 	return "lowerdir=" + escapeOverlay("/"+name, true) + ",upperdir=" + escapeOverlay(filepath.Join(scratch, "upper", name), false) +
-		",workdir=" + escapeOverlay(filepath.Join(scratch, "work", name), false) + overlayXattr(s.userNS)
+		",workdir=" + escapeOverlay(filepath.Join(scratch, "workdir", name), false) + overlayXattr(s.userNS)
 }
 
 func (s hostRoot) Emit(e *emitter) {
 	scratch, target := filepath.Join(s.state, ScratchDir), filepath.Join(s.state, RootDir)
 	e.Mount("tmpfs", scratch, "tmpfs", 0, "mode=755")
 	e.Mkdirat(program.CWD, filepath.Join(scratch, "upper"), 0o755)
-	e.Mkdirat(program.CWD, filepath.Join(scratch, "work"), 0o755)
+	e.Mkdirat(program.CWD, filepath.Join(scratch, "workdir"), 0o755)
 	e.Mount("tmpfs", target, "tmpfs", 0, "mode=755")
 	root := e.Open(target, unix.O_PATH|unix.O_DIRECTORY)
 	e.root = root
@@ -239,7 +239,7 @@ func (s hostRoot) Emit(e *emitter) {
 		e.Mkdirat(root, d.Name, 0o755)
 		if d.Overlay {
 			e.Mkdirat(program.CWD, filepath.Join(scratch, "upper", d.Name), 0o755)
-			e.Mkdirat(program.CWD, filepath.Join(scratch, "work", d.Name), 0o755)
+			e.Mkdirat(program.CWD, filepath.Join(scratch, "workdir", d.Name), 0o755)
 			e.Mount("overlay", filepath.Join(target, d.Name), "overlay", 0, s.data(d.Name))
 			continue
 		}
@@ -280,7 +280,7 @@ func (s hostRoot) Shell() []string {
 		lines = append(lines, `mkdir "$ROOT"/`+n)
 		if d.Overlay {
 			lines = append(lines,
-				"mkdir -p "+shellQuote(filepath.Join(scratch, "upper", d.Name))+" "+shellQuote(filepath.Join(scratch, "work", d.Name)),
+				"mkdir -p "+shellQuote(filepath.Join(scratch, "upper", d.Name))+" "+shellQuote(filepath.Join(scratch, "workdir", d.Name)),
 				"mount -t overlay -o "+shellQuote(s.data(d.Name))+` overlay "$ROOT"/`+n)
 		} else {
 			lines = append(lines, `mount --rbind /`+n+` "$ROOT"/`+n, `mount -o remount,bind,ro "$ROOT"/`+n)
