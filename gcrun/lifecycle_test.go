@@ -270,6 +270,7 @@ func TestPrestartStateAndHooksOrder(t *testing.T) {
 	b.spec.Root.Readonly = false
 	b.spec.Annotations = map[string]string{"a.b": "c"}
 	b.spec.Hooks = &specs.Hooks{
+		//lint:ignore SA1019 deprecated, but Docker up to 26 uses it
 		Prestart:        h("prestart", probe, out),
 		CreateRuntime:   h("createRuntime", probe, out),
 		CreateContainer: h("createContainer", probe, out),
