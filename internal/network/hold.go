@@ -17,7 +17,8 @@ import (
 // table sends them on before. Only what the table cannot carry does (see serveLoopback).
 type holder struct {
 	io.Closer
-	listener net.Listener
+	listener net.Listener // of TCP
+	packets  *net.UDPConn // of UDP
 	to       netip.AddrPort
 }
 
@@ -88,10 +89,16 @@ func hold(p Port, suffix string) (holder, error) {
 	switch p.Proto {
 	case "tcp":
 		l, err := net.Listen("tcp"+suffix, hostPort(p))
-		return holder{Closer: l, listener: l}, err
+		if err != nil {
+			return holder{}, err
+		}
+		return holder{Closer: l, listener: l}, nil
 	case "udp":
 		u, err := net.ListenPacket("udp"+suffix, hostPort(p))
-		return holder{Closer: u}, err
+		if err != nil {
+			return holder{}, err
+		}
+		return holder{Closer: u, packets: u.(*net.UDPConn)}, nil
 	}
 	// SCTP sockets need a module that most kernels do not load; the map alone keeps such a port.
 	return holder{}, nil
@@ -112,7 +119,7 @@ func freePort(p Port) (uint16, error) {
 	if h.listener != nil {
 		return h.listener.Addr().(*net.TCPAddr).AddrPort().Port(), nil
 	}
-	return h.Closer.(net.PacketConn).LocalAddr().(*net.UDPAddr).AddrPort().Port(), nil
+	return h.packets.LocalAddr().(*net.UDPAddr).AddrPort().Port(), nil
 }
 
 // portError says in words why a port of the host cannot be had.
@@ -137,12 +144,15 @@ func portError(p Port, err error) error {
 	return e
 }
 
-// serveLoopback carries connections that the table leaves to the socket: those to ::1 where bridge-nf-call-ip6tables is
-// on, and all when somebody has flushed the table. They come from gcr's own address then.
+// serveLoopback carries what the table leaves to the sockets: what is sent to ::1 where bridge-nf-call-ip6tables is
+// on, and all when somebody has flushed the table. It comes from gcr's own address then.
 func (c *Connection) serveLoopback() {
 	for _, h := range c.held {
-		if h.listener != nil {
+		switch {
+		case h.listener != nil:
 			go h.serve()
+		case h.packets != nil:
+			go (&udpRelay{sock: h.packets, to: h.to, idle: udpIdle}).serve()
 		}
 	}
 }

@@ -157,6 +157,12 @@ func ask(ns, network, addr string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
+// reaches tells whether somebody answers where nobody should.
+func reaches(ns, network, addr string) (string, bool) {
+	out, err := in(ns, agent, "try", network, addr).CombinedOutput()
+	return strings.TrimSpace(string(out)), err == nil
+}
+
 // proc is a command that runs on.
 type proc struct {
 	t    *testing.T

@@ -19,7 +19,7 @@ var leftOut = []string{
 	"sound", "drivers/gpu", "drivers/media", "drivers/infiniband", "drivers/iio", "drivers/staging", "drivers/scsi",
 	"drivers/usb", "drivers/hid", "drivers/net/ethernet", "drivers/net/wireless", "drivers/nvme", "drivers/target",
 	"drivers/crypto", "drivers/hwmon", "drivers/mmc", "drivers/mtd", "drivers/input", "drivers/edac",
-	"fs/smb", "fs/ocfs2", "fs/gfs2", "fs/ceph", "fs/nfsd", "fs/jfs", "fs/reiserfs", "net/sctp", "net/rxrpc", "net/tipc",
+	"fs/smb", "fs/ocfs2", "fs/gfs2", "fs/ceph", "fs/nfsd", "fs/jfs", "fs/reiserfs", "net/rxrpc", "net/tipc",
 }
 
 // Files of a kernel's cache entry.

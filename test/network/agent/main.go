@@ -3,6 +3,7 @@
 //
 //	agent serve PORT           TCP and UDP, IPv4 and IPv6
 //	agent dial NETWORK ADDR    prints the answer
+//	agent try NETWORK ADDR     the same where none is expected: gives up soon
 //	agent lookup NAME          prints addresses, one a line
 //	agent wait                 until it is killed
 package main
@@ -32,10 +33,14 @@ func run(args []string) error {
 	case "serve":
 		return serve(args[1])
 	case "dial":
-		return dial(args[1], args[2])
+		return dial(args[1], args[2], wait)
+	case "try":
+		return dial(args[1], args[2], wait/4)
 	case "lookup":
 		r := net.Resolver{PreferGo: true}
-		addrs, err := r.LookupHost(context.Background(), args[1])
+		ctx, cancel := context.WithTimeout(context.Background(), wait/4)
+		defer cancel() // of a name that no file has, when no name server answers
+		addrs, err := r.LookupHost(ctx, args[1])
 		for _, a := range addrs {
 			fmt.Println(a)
 		}
@@ -100,7 +105,7 @@ func host(a net.Addr) string {
 const wait = 4 * time.Second
 
 // dial asks until it has an answer.
-func dial(network, addr string) error {
+func dial(network, addr string, wait time.Duration) error {
 	end := time.Now().Add(wait)
 	for {
 		answer, err := ask(network, addr)
