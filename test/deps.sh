@@ -30,6 +30,11 @@ setpriv                         util-linux          other users, namespaces
 ip                              iproute2            looks at networks
 nft                             nftables            looks at firewalls
 iptables-nft                    iptables            the rules of others beside ours
+firewalld                       firewalld           firewalls of others beside ours
+ufw                             ufw                 another
+dockerd                         docker.io           another, which makes networks as well
+dbus-daemon                     dbus-daemon         firewalld talks over it
+dbus-send                       dbus-bin            looks whether it does
 pasta                           passt               networks without root
 slirp4netns                     slirp4netns         the same, by other people
 ps                              procps              looks at processes
@@ -67,10 +72,12 @@ for package in "${missing[@]}"; do
         echo "This release has no package $package; the tests that need it will skip." >&2
     fi
 done
-# The registry is for the tests, which start it themselves; it shall not run as a service of this machine.
-case " ${known[*]-} " in
-*" docker-registry "*) [ ! -d /run/systemd/system ] || systemctl mask --quiet docker-registry ;;
-esac
+# These are for the tests, which start them themselves; they shall not run as services of this machine.
+for service in docker-registry firewalld docker.io; do
+    case " ${known[*]-} " in
+    *" $service "*) [ ! -d /run/systemd/system ] || systemctl mask --quiet "${service%.io}" ;;
+    esac
+done
 # --no-remove: a package that another one of this machine rules out is not worth that one.
 [ ${#known[@]} = 0 ] || apt-get install -y -qq --no-install-recommends --no-remove "${known[@]}" >/dev/null
 echo "Installed ${#known[@]} packages in $((SECONDS - began)) s."

@@ -215,6 +215,7 @@ func (r *run) connect(opts *launch.Options) error {
 			r.note(err.Error())
 		}
 	})
+	con.Note = r.note
 	con.OnDeath = func(said string) {
 		r.note(fmt.Sprintf("the container has lost its network: %s ended: %s", r.net.Mode, said))
 	}

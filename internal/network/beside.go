@@ -2,9 +2,11 @@ package network
 
 import (
 	"bytes"
+	"errors"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 )
 
 // A packet must be accepted by every table that it passes: what gcr's table lets through can still be dropped by
@@ -12,12 +14,13 @@ import (
 // exceptions; gcr adds two for each bridge, in the form that iptables-nft(8) writes and reads itself. Docker keeps
 // the chain DOCKER-USER for this and never touches it; without it they go to the top of FORWARD.
 
-// besideOthers adds what is missing for the bridges. It costs two reads where no such table is there.
+// besideOthers adds what is missing for the bridges. It costs three reads where no such table is there.
 func besideOthers(bridges []string) error {
-	c, err := nftables.New()
+	c, err := nftables.New(nftables.AsLasting())
 	if err != nil {
 		return err
 	}
+	defer func() { _ = c.CloseLasting() }()
 	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6} {
 		chain, err := exceptionsChain(c, family)
 		if err != nil {
@@ -45,7 +48,7 @@ func besideOthers(bridges []string) error {
 	if err := c.Flush(); err != nil {
 		return tableError("add exceptions to chain FORWARD", err)
 	}
-	return nil
+	return withFirewalld(c, bridges, (*firewalld).trust)
 }
 
 // forgetBeside removes the exceptions of a bridge that goes away.
@@ -80,28 +83,32 @@ func forgetBeside(bridge string) error {
 	if err := c.Flush(); err != nil {
 		return tableError("remove exceptions of chain FORWARD", err)
 	}
-	return nil
+	err = withFirewalld(c, []string{bridge}, (*firewalld).forget)
+	if errors.As(err, new(*warning)) {
+		return nil // a bridge that is gone does no harm in a zone
+	}
+	return err
 }
 
-// exceptionsChain is where exceptions belong; nil where nothing is dropped by default.
+// exceptionsChain is where exceptions belong; nil where nothing is dropped by default. It asks for what it needs by
+// name: on a node of Kubernetes there are thousands of chains.
 func exceptionsChain(c *nftables.Conn, family nftables.TableFamily) (*nftables.Chain, error) {
-	chains, err := c.ListChainsOfTableFamily(family)
+	table, err := c.ListTableOfFamily("filter", family)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil
+	}
 	if err != nil {
-		return nil, tableError("list chains", err)
+		return nil, tableError("look for table filter", err)
 	}
-	var forward, user *nftables.Chain
-	for _, chain := range chains {
-		if chain.Table.Name != "filter" {
-			continue
-		}
-		switch {
-		case chain.Name == "FORWARD" && chain.Policy != nil && *chain.Policy == nftables.ChainPolicyDrop:
-			forward = chain
-		case chain.Name == "DOCKER-USER":
-			user = chain
-		}
+	// The library does not pass the error number on; where the table can be read this one says that there is no
+	// such chain.
+	forward, err := c.ListChain(table, "FORWARD")
+	if err != nil || forward.Policy == nil || *forward.Policy != nftables.ChainPolicyDrop {
+		return nil, nil
 	}
-	if forward != nil && user != nil {
+	forward.Table = table
+	if user, err := c.ListChain(table, "DOCKER-USER"); err == nil {
+		user.Table = table
 		return user, nil
 	}
 	return forward, nil

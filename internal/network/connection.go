@@ -101,6 +101,8 @@ type Connection struct {
 
 	// OnDeath is called when the program that carries the packets ends before the container, with its last words.
 	OnDeath func(said string)
+	// Note is called with what the user should know and what stops nothing.
+	Note func(text string)
 }
 
 // settle writes the default network down when this container is its first; of several that start at once, one
@@ -250,6 +252,11 @@ func (c *Connection) Attach(pid int, netns *os.File) error {
 	}()
 	err = c.makeLinks(netns)
 	perr := <-published
+	if w := (*warning)(nil); errors.As(perr, &w) {
+		if perr = nil; c.Note != nil {
+			c.Note(w.Error())
+		}
+	}
 	if errors.Is(perr, unix.EEXIST) || errors.Is(perr, unix.ENOENT) {
 		// What a killed gcr has left: the rebuilding leaves it out and puts ours in.
 		if perr = flock(lock, unix.LOCK_EX); perr == nil {

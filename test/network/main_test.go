@@ -79,6 +79,8 @@ func outside() int {
 }
 
 func prepared(m *testing.M) int {
+	// Its settings are there when the module is; without it one test skips.
+	_ = exec.Command("modprobe", "br_netfilter").Run()
 	work = os.Getenv(inside)
 	gcr, agent, rootfs = filepath.Join(work, "gcr"), filepath.Join(work, "agent"), filepath.Join(work, "root")
 	must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
@@ -224,13 +226,19 @@ func output(t *testing.T, args ...string) string {
 // eventually waits for what the kernel does in its own time, such as removing a dead namespace's interfaces.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
+	if !waitFor(ok) {
+		t.Fatalf("%s: not after ten seconds", what)
+	}
+}
+
+func waitFor(ok func() bool) bool {
 	for range 200 {
 		if ok() {
-			return
+			return true
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	t.Fatalf("%s: not after ten seconds", what)
+	return false
 }
 
 // setBridgeNetfilter sets what br_netfilter does, where the kernel has it; some of the ways differ.

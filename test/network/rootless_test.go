@@ -53,6 +53,13 @@ func asUser(t *testing.T, args ...string) *exec.Cmd {
 	return exec.Command("setpriv", append(append(user(t), gcr, "run", "--quiet"), args...)...)
 }
 
+// openToAll lets the user into a temporary directory.
+func openToAll(dir string) {
+	for d := dir; d != "/tmp" && d != "/"; d = filepath.Dir(d) {
+		must(os.Chmod(d, 0o755))
+	}
+}
+
 func helpers(program string) int {
 	n := 0
 	entries, _ := os.ReadDir("/proc")
@@ -114,7 +121,13 @@ func TestSlirp(t *testing.T) {
 // TestUserMistakes has one clear line for each, besides notes.
 func TestUserMistakes(t *testing.T) {
 	needs(t, "pasta", "passt")
-	empty := t.TempDir()
+	empty := t.TempDir() // but for what maps ids
+	for _, p := range []string{"newuidmap", "newgidmap"} {
+		if path, err := exec.LookPath(p); err == nil {
+			must(os.Symlink(path, filepath.Join(empty, p)))
+		}
+	}
+	openToAll(empty)
 	for _, c := range []struct {
 		env  string
 		args []string
@@ -155,11 +168,8 @@ func TestUserMistakes(t *testing.T) {
 func TestPastaDies(t *testing.T) {
 	needs(t, "pasta", "passt")
 	dir := t.TempDir()
-	must(os.Chmod(dir, 0o755))
 	must(os.WriteFile(filepath.Join(dir, "pasta"), []byte("#!/bin/sh\necho 'no way out' >&2\nexit 1\n"), 0o755))
-	for d := dir; d != "/tmp" && d != "/"; d = filepath.Dir(d) {
-		must(os.Chmod(d, 0o755))
-	}
+	openToAll(dir)
 	args := append(user(t), "PATH="+dir+":/usr/bin:/bin", gcr, "run", "--quiet", userRoot(t), "/agent", "lookup", "localhost")
 	out, err := exec.Command("setpriv", args...).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "connect the container with pasta: no way out") {

@@ -53,7 +53,7 @@ var suites = []suite{
 	{Long: true, Package: "test/run", At: []string{"v2", "rootless", "arm64"}, Programs: gcr},
 	{Long: true, Package: "test/attacks", At: []string{"v2"}, Programs: map[string]string{".": "gcr", "gcrun": "gcrun/gcrun"}, Limit: 20 * time.Minute},
 	{Long: true, Package: "test/userns", At: []string{"v2"}, Programs: gcr},
-	{Long: true, Package: "test/network", At: []string{"v2"}, Programs: map[string]string{".": "gcr", "test/network/agent": "test/network/agent/agent"}},
+	{Package: "test/network", At: []string{"v2"}, Limit: 8 * time.Minute, Programs: map[string]string{".": "gcr", "test/network/agent": "test/network/agent/agent"}},
 	{Long: true, Package: "gcrun", At: []string{"v2"}, Limit: 10 * time.Minute, Programs: map[string]string{"gcrun": "gcrun/gcrun", "test/probe": "test/probe/probe"}},
 	{Long: true, Package: "internal/engine", At: []string{"v2"}, Programs: gcr, Run: "TestEveryCallFails|TestKilledAtEveryStep"},
 	{Package: "internal/..."}, // the rest is pure or the same on every kernel: the host has run it
