@@ -88,7 +88,7 @@ func (r *run) planNetwork(in *plan.Input) error {
 		return err
 	}
 	r.net = p
-	r.cfg.Notes = append(r.cfg.Notes, p.Notes...)
+	r.lacking = append(r.lacking, p.Notes...)
 	if !p.Connected() {
 		return nil
 	}

@@ -78,6 +78,7 @@ type run struct {
 	lower    []string
 	scratch  *image.Scratch // for what the container writes; nil for memory
 	notes    []string
+	lacking  []string // what the container goes without though it was to be expected; said unless --quiet
 	close_   []func()
 
 	adjust func(*launch.Options) // changes what is launched, for tests that break it on purpose
@@ -281,6 +282,11 @@ func (r *run) explain() error {
 
 // start makes the container and waits for its end.
 func (r *run) start() (int, error) {
+	if !r.o.Quiet {
+		for _, n := range r.lacking {
+			r.note(n)
+		}
+	}
 	if r.verbose() {
 		for _, n := range append(r.notes, r.cfg.Notes...) {
 			r.note(n)

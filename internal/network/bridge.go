@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -51,7 +52,9 @@ func (s *Store) ensure(defs []*Definition) (*os.File, error) {
 	return l, nil
 }
 
-func (s *Store) makeHostSide(defs []*Definition) error {
+// makeHostSide makes the rules, the bridges and the settings that are missing; the rules first, so that no packet
+// passes a bridge that they do not guard yet. When it cannot, it takes away what it has made.
+func (s *Store) makeHostSide(defs []*Definition) (err error) {
 	for _, d := range defs {
 		if _, err := os.Stat(s.file(d.Name)); err != nil {
 			if d.Name != DefaultName {
@@ -61,14 +64,52 @@ func (s *Store) makeHostSide(defs []*Definition) error {
 				return err
 			}
 		}
+	}
+	undo, err := s.undoHostSide(defs)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			undo()
+		}
+	}()
+	if err := s.rebuild(); err != nil {
+		return err
+	}
+	for _, d := range defs {
 		if err := makeBridge(d); err != nil {
 			return err
 		}
 	}
-	if err := letThrough(defs); err != nil {
-		return err
+	return letThrough(defs)
+}
+
+// undoHostSide remembers what is there and returns what removes the rest.
+func (s *Store) undoHostSide(defs []*Definition) (func(), error) {
+	c, err := nftables.New()
+	if err != nil {
+		return nil, tableError("look for table "+TableName, err)
 	}
-	return s.rebuild()
+	table, err := tableThere(c)
+	if err != nil {
+		return nil, err
+	}
+	var missing []*Definition
+	for _, d := range defs {
+		if _, err := netlink.LinkByName(d.Bridge); err != nil {
+			missing = append(missing, d)
+		}
+	}
+	return func() {
+		for _, d := range missing {
+			_ = s.removeBridge(d)
+		}
+		if !table {
+			c.DelTable(nftTable())
+			_ = c.Flush()
+		}
+	}, nil
 }
 
 // bridgeReady reports whether the bridge is there, up and has its addresses.

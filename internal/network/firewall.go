@@ -241,10 +241,10 @@ func (s *Store) Remove(name string) error {
 	return s.rebuildIfThere()
 }
 
-// tableThere reports whether the table exists, in whatever shape.
+// tableThere reports whether the table exists, in whatever shape. A kernel without nf_tables has none.
 func tableThere(c *nftables.Conn) (bool, error) {
 	_, err := c.ListTableOfFamily(TableName, nftables.TableFamilyINet)
-	if errors.Is(err, unix.ENOENT) {
+	if errors.Is(err, unix.ENOENT) || noTables(err) {
 		return false, nil
 	}
 	if err != nil {

@@ -42,6 +42,8 @@ type Helper struct {
 	Program string `json:"program"`
 	PID     int    `json:"pid"`
 	Start   string `json:"start"` // field 22 of /proc/PID/stat: tells a reused process id from the helper
+	// Ended is what it said when it ended before the container, which has had no network since.
+	Ended string `json:"ended,omitempty"`
 }
 
 func (r *Record) owner() owner { return owner{r.ID, r.Dir} }

@@ -99,7 +99,7 @@ type userNet struct {
 	ended  chan struct{}
 	works  bool // it has connected the container
 	quit   bool
-	// Died is called when the program ends before the container.
+	// died is called when the program ends before the container.
 	died func(string)
 }
 
@@ -130,7 +130,7 @@ func slirpArgs(pid int) []string {
 }
 
 func (c *Connection) attachUserNet(pid int) error {
-	u := &userNet{ended: make(chan struct{}), died: c.OnDeath}
+	u := &userNet{ended: make(chan struct{}), died: c.lostHelper}
 	c.record.Ports = c.plan.Request.Ports
 	var ready func() error
 	var err error
@@ -161,6 +161,20 @@ func (c *Connection) attachUserNet(pid int) error {
 	return nil
 }
 
+// lostHelper writes down that the program has ended before the container, and tells.
+func (c *Connection) lostHelper(said string) {
+	if ended(c.record.PID) {
+		return // the container was first: without its namespace there is nothing to carry
+	}
+	c.record.Helper.Ended = said
+	if err := c.record.write(); err != nil {
+		said += "; " + err.Error()
+	}
+	if c.OnDeath != nil {
+		c.OnDeath(said)
+	}
+}
+
 type lockedWriter struct{ u *userNet }
 
 func (w *lockedWriter) Write(b []byte) (int, error) {
@@ -182,16 +196,17 @@ func (u *userNet) said() string {
 
 func (u *userNet) watch() {
 	err := u.cmd.Wait()
-	close(u.ended)
+	// Who stops the program waits until its end has been written down.
+	defer close(u.ended)
 	u.mu.Lock()
-	quit, died := u.quit || !u.works, u.died
+	quit := u.quit || !u.works
 	u.mu.Unlock()
-	if !quit && died != nil {
+	if !quit {
 		said := u.said()
 		if said == "" && err != nil {
 			said = err.Error()
 		}
-		died(said)
+		u.died(said)
 	}
 }
 
@@ -250,6 +265,16 @@ func (u *userNet) stop() {
 	u.mu.Unlock()
 	_ = u.cmd.Process.Kill()
 	<-u.ended
+}
+
+// ended reports whether a process is gone or waits to be reaped.
+func ended(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	state := bytes.TrimSpace(b[bytes.LastIndexByte(b, ')')+1:])
+	return len(state) == 0 || state[0] == 'Z' || state[0] == 'X'
 }
 
 // startTime is field 22 of /proc/PID/stat (proc_pid_stat(5)); the name in field 2 may hold spaces.

@@ -169,9 +169,29 @@ func reaches(ns, network, addr string) (string, bool) {
 type proc struct {
 	t    *testing.T
 	cmd  *exec.Cmd
-	err  bytes.Buffer
+	err  words
 	once sync.Once
 }
+
+// words is what a process has written so far.
+type words struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (w *words) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.Write(p)
+}
+
+func (w *words) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.String()
+}
+
+func (p *proc) said() string { return p.err.String() }
 
 // start runs gcr and waits until the agent in the container says that it is ready.
 func start(t *testing.T, args ...string) *proc {

@@ -1,9 +1,11 @@
 package network
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -106,13 +108,41 @@ func TestPasta(t *testing.T) {
 	})
 }
 
-// TestSlirp does the same where it is named.
+// pathWith is a directory for PATH with some programs only, and those that map ids.
+func pathWith(t *testing.T, programs ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, p := range append(programs, "newuidmap", "newgidmap") {
+		if path, err := exec.LookPath(p); err == nil {
+			must(os.Symlink(path, filepath.Join(dir, p)))
+		}
+	}
+	openToAll(dir)
+	return dir
+}
+
+// TestSlirp is a machine that has slirp4netns and no pasta.
 func TestSlirp(t *testing.T) {
 	needs(t, "slirp4netns", "slirp4netns")
 	before := helpers("slirp4netns")
-	p := background(t, asUser(t, "--network", "slirp4netns", "-p", "8091:8000", userRoot(t), "/agent", "serve", "8000"))
-	if got, err := ask("client", "tcp", join(hostIn4, "8091")); err != nil || got != client4 {
-		t.Errorf("seen as %s", got)
+	slirpOnly := append(user(t), "PATH="+pathWith(t, "slirp4netns"), gcr, "run")
+	p := background(t, exec.Command("setpriv", append(slirpOnly, "-p", "8091:8000", "-p", "8091:8000/udp", userRoot(t), "/agent", "serve", "8000")...))
+	for _, network := range []string{"tcp", "udp"} {
+		if got, err := ask("client", network, join(hostIn4, "8091")); err != nil || got != client4 {
+			t.Errorf("%s: seen as %s", network, got)
+		}
+	}
+	if said := p.said(); !strings.Contains(said, "slirp4netns publishes ports on IPv4 only") {
+		t.Errorf("a line does not say what slirp4netns lacks: %q", said)
+	}
+	background(t, in("server", agent, "serve", "99"))
+	for _, to := range []string{join(server4, "99"), join(server6, "99")} {
+		if out, err := exec.Command("setpriv", append(slirpOnly, userRoot(t), "/agent", "dial", "tcp", to)...).CombinedOutput(); err != nil {
+			t.Errorf("out to %s: %s", to, out)
+		}
+	}
+	if out, err := exec.Command("setpriv", append(slirpOnly, "-p", "[::1]:8092:80", userRoot(t), "/agent", "wait")...).CombinedOutput(); err == nil || !strings.Contains(string(out), "IPv4 addresses only") {
+		t.Errorf("a port on ::1: %s", out)
 	}
 	p.kill()
 	eventually(t, "slirp4netns to end with gcr", func() bool { return helpers("slirp4netns") <= before })
@@ -121,13 +151,7 @@ func TestSlirp(t *testing.T) {
 // TestUserMistakes has one clear line for each, besides notes.
 func TestUserMistakes(t *testing.T) {
 	needs(t, "pasta", "passt")
-	empty := t.TempDir() // but for what maps ids
-	for _, p := range []string{"newuidmap", "newgidmap"} {
-		if path, err := exec.LookPath(p); err == nil {
-			must(os.Symlink(path, filepath.Join(empty, p)))
-		}
-	}
-	openToAll(empty)
+	empty := pathWith(t)
 	for _, c := range []struct {
 		env  string
 		args []string
@@ -157,14 +181,69 @@ func TestUserMistakes(t *testing.T) {
 			t.Errorf("%v: %d lines of error:\n%s", c.args, n, out)
 		}
 	}
-	// Without either program and without ports the container runs, alone, and a line says why.
-	args := append(user(t), "PATH="+empty, gcr, "run", "--verbose", userRoot(t), "/agent", "lookup", "localhost")
-	if out, err := exec.Command("setpriv", args...).CombinedOutput(); err != nil || strings.Count(string(out), "no network but loopback") != 1 {
-		t.Errorf("%v: %s", err, out)
+	// Without either program and without ports the container runs, alone, and a line says why, unless told to be quiet.
+	for _, quiet := range []bool{false, true} {
+		args := append(user(t), "PATH="+empty, gcr, "run", userRoot(t), "/agent", "lookup", "localhost")
+		want := 1
+		if quiet {
+			args, want = append(args[:len(args)-4], "--quiet", userRoot(t), "/agent", "lookup", "localhost"), 0
+		}
+		out, err := exec.Command("setpriv", args...).CombinedOutput()
+		if err != nil || strings.Count(string(out), "no network but loopback, for pasta is not installed: install the package passt") != want {
+			t.Errorf("quiet %v: %v: %s", quiet, err, out)
+		}
+	}
+	nothingOfUser(t)
+}
+
+// nothingOfUser looks for what a container without root may leave.
+func nothingOfUser(t *testing.T) {
+	t.Helper()
+	left, _ := filepath.Glob("/run/user/1000/gcr/*")
+	left = slices.DeleteFunc(left, func(s string) bool { return filepath.Base(s)[0] == '.' })
+	if len(left) > 0 || helpers("pasta") > 0 {
+		t.Errorf("left: %v, %d processes of pasta", left, helpers("pasta"))
 	}
 }
 
-// TestPastaDies tells that the network is gone, and lets the container run on.
+// TestPastaDiesLater tells that the network is gone, writes it down, and lets the container run on.
+func TestPastaDiesLater(t *testing.T) {
+	needs(t, "pasta", "passt")
+	p := background(t, asUser(t, "--name", "orphan", "-p", "8090:8000", userRoot(t), "/agent", "serve", "8000"))
+	if got, err := ask("client", "tcp", join(hostIn4, "8090")); err != nil {
+		t.Fatal(got)
+	}
+	var record struct {
+		Helper struct {
+			PID   int
+			Ended string
+		}
+	}
+	read := func() {
+		b, err := os.ReadFile("/run/user/1000/gcr/orphan/network.json")
+		must(err)
+		must(json.Unmarshal(b, &record))
+	}
+	read()
+	must(unix.Kill(record.Helper.PID, unix.SIGKILL))
+	eventually(t, "the loss to be told and written down", func() bool {
+		read()
+		return strings.Contains(p.said(), "lost its network") && record.Helper.Ended != ""
+	})
+	if said := strings.TrimSpace(p.said()); strings.Contains(said, "\n") || !strings.Contains(said, "pasta ended: signal: killed") {
+		t.Errorf("not one clear line: %s", said)
+	}
+	if got, ok := reaches("client", "tcp", join(hostIn4, "8090")); ok {
+		t.Errorf("the port is still served: %s", got)
+	}
+	if unix.Kill(p.cmd.Process.Pid, 0) != nil {
+		t.Error("gcr has ended with pasta")
+	}
+	p.stop()
+	nothingOfUser(t)
+}
+
+// TestPastaDies has one line with pasta's own words when it cannot connect the container.
 func TestPastaDies(t *testing.T) {
 	needs(t, "pasta", "passt")
 	dir := t.TempDir()
@@ -175,4 +254,5 @@ func TestPastaDies(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), "connect the container with pasta: no way out") {
 		t.Errorf("%v: %s", err, out)
 	}
+	nothingOfUser(t)
 }

@@ -1,11 +1,12 @@
 // Agent is what the network tests run in containers and beside them: a server that tells a client what address it
 // comes from, and that client.
 //
-//	agent serve PORT           TCP and UDP, IPv4 and IPv6
+//	agent serve PORT           TCP, UDP and, if the kernel has it, SCTP, IPv4 and IPv6
 //	agent dial NETWORK ADDR    prints the answer
 //	agent try NETWORK ADDR     the same where none is expected: gives up soon
 //	agent lookup NAME          prints addresses, one a line
 //	agent wait                 until it is killed
+//	agent without CMD…         runs a command in a kernel without nf_tables
 package main
 
 import (
@@ -14,8 +15,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -45,6 +48,8 @@ func run(args []string) error {
 			fmt.Println(a)
 		}
 		return err
+	case "without":
+		return without(args[1:])
 	case "wait":
 		fmt.Println("ready")
 		c := make(chan os.Signal, 1)
@@ -79,6 +84,15 @@ func serve(port string) error {
 				_, _ = u.WriteTo([]byte(host(from)), from)
 			}
 		}()
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return err
+	}
+	for _, a := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		if err := serveSCTP(netip.AddrPortFrom(a, uint16(n))); err != nil {
+			return err
+		}
 	}
 	fmt.Println("ready")
 	for {
@@ -124,6 +138,9 @@ func dial(network, addr string, wait time.Duration) error {
 }
 
 func ask(network, addr string) (string, error) {
+	if network == "sctp" {
+		return askSCTP(addr)
+	}
 	c, err := net.DialTimeout(network, addr, time.Second)
 	if err != nil {
 		return "", err
