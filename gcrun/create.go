@@ -114,8 +114,9 @@ func runRun(g *globals, c *command, args []string) error {
 	}
 	var forward *launch.Forwarder
 	if !o.Detached {
-		forward = launch.ForwardSignals()
-		o.Meanwhile = forward.Rest
+		if forward, err = launch.ForwardSignals(); err != nil {
+			return err
+		}
 	}
 	r, err := g.store().Run(o)
 	if err != nil {
@@ -150,8 +151,7 @@ func attend(p *launch.Process, master *os.File, forward *launch.Forwarder) (int,
 			return 0, fmt.Errorf("connect the container's terminal: %w", err)
 		}
 	}
-	forward.To(p)
-	status, err := p.Wait()
+	status, err := forward.Wait(p)
 	if t != nil {
 		if terr := t.Close(); err == nil && terr != nil {
 			err = fmt.Errorf("give the terminal back: %w", terr)

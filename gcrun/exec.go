@@ -64,8 +64,9 @@ func runExec(g *globals, c *command, args []string) error {
 	}
 	var forward *launch.Forwarder
 	if !o.Detached {
-		forward = launch.ForwardSignals()
-		o.Meanwhile = forward.Rest
+		if forward, err = launch.ForwardSignals(); err != nil {
+			return err
+		}
 	}
 	x, err := g.store().Exec(o)
 	if err != nil {

@@ -24,7 +24,7 @@ var outside = []string{
 // inside are the packages of GCR that it may link.
 var inside = []string{
 	"gcr/gcrun", "gcr/internal/account", "gcr/internal/cgroup", "gcr/internal/cgroup/systemd", "gcr/internal/clone", "gcr/internal/hostfacts", "gcr/internal/hostfile",
-	"gcr/internal/jsonlean", "gcr/internal/launch", "gcr/internal/lifecycle", "gcr/internal/netdevice",
+	"gcr/internal/jsonlean", "gcr/internal/launch", "gcr/internal/lifecycle", "gcr/internal/netdevice", "gcr/internal/sigpipe",
 	"gcr/internal/plan", "gcr/internal/procfs", "gcr/internal/program", "gcr/internal/rootfile", "gcr/internal/seccomp", "gcr/internal/spec",
 }
 

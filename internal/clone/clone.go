@@ -45,7 +45,20 @@ type Attr struct {
 	Calls []Call
 	// Keep holds what the addresses in Calls point to.
 	Keep []any
+	// Enter are calls that the calling thread makes before it clones, and Leave those that take them back, on success
+	// and on failure: a child is born into the namespaces that its parent has entered with setns(2). No Go code and no
+	// signal handler runs between.
+	Enter, Leave []Call
 }
+
+// EnterError says which of Attr.Enter failed.
+type EnterError struct {
+	Index int
+	Errno unix.Errno
+}
+
+func (e *EnterError) Error() string { return fmt.Sprintf("enter (call %d): %v", e.Index, e.Errno) }
+func (e *EnterError) Unwrap() error { return e.Errno }
 
 // Child is a started process.
 type Child struct {
@@ -68,13 +81,29 @@ type cloneArgs struct {
 	cgroup       uint64
 }
 
-// rawClone calls clone3; the child runs the table of n calls. It returns the process id or a negative errno.
-//
-//go:noescape
-func rawClone(args *cloneArgs, size uintptr, table *Call, n uintptr, failed *[2]int64) int64
+// raw is what the assembly code is told and what it answers. It makes every call from registers; see there.
+type raw struct {
+	all, old uint64 // signal masks: all signals, and that of the thread
+	enter    *Call
+	entries  uintptr
+	leave    *Call
+	leaves   uintptr
+	args     *cloneArgs
+	size     uintptr
+	table    *Call // what the child does
+	n        uintptr
+	failed   *[2]int64
+
+	result int64   // the process id, or the negative errno of clone3 or of a call of enter
+	left   uintptr // calls of enter that were left when one failed
+	lost   int64   // negative errno of a call of leave
+}
+
+// rawClone blocks all signals, makes the calls of enter, clones, makes the calls of leave and unblocks the signals.
+func rawClone(r *raw)
 
 // Start makes the child. It returns the bare error of clone3(2), for instance EPERM where namespaces may not be made or
-// ENOSPC where user.max_user_namespaces is used up.
+// ENOSPC where user.max_user_namespaces is used up, or an *EnterError.
 func Start(a Attr) (*Child, error) {
 	if len(a.Calls) == 0 {
 		return nil, errors.New("start process: no calls to make")
@@ -88,30 +117,35 @@ func Start(a Attr) (*Child, error) {
 		exitSignal: uint64(unix.SIGCHLD),
 		cgroup:     uint64(a.Cgroup),
 	}
+	// A signal handler must not run in the child: it has our memory and no stack of its own. So all signals are blocked
+	// around the call, and the program that the child becomes starts with all of them blocked and decides itself when
+	// to accept them. As no Go code runs between, the thread need not be locked (runtime.LockOSThread would start one
+	// thread more, from which the runtime could start others).
+	r := &raw{
+		all: ^uint64(0), args: args, size: unsafe.Sizeof(*args), table: &c.table[0], n: uintptr(len(c.table)), failed: c.failed,
+		enter: unsafe.SliceData(a.Enter), entries: uintptr(len(a.Enter)), leave: unsafe.SliceData(a.Leave), leaves: uintptr(len(a.Leave)),
+	}
 	// No other thread may fork a copy of a descriptor that is not yet marked close-on-exec; ours all are, but
 	// the lock is the convention of package syscall.
 	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	// A signal handler must not run in the child: it has our memory and no stack of its own. The program that it
-	// becomes starts with all signals blocked and decides itself when to accept them.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	var all, old unix.Sigset_t
-	for i := range all.Val {
-		all.Val[i] = ^all.Val[i]
+	rawClone(r)
+	syscall.ForkLock.RUnlock()
+	runtime.KeepAlive(a)
+	if r.lost != 0 {
+		// This thread is not where it was, and no other code may run there: it ends with the goroutine.
+		runtime.LockOSThread()
+		if r.result > 0 {
+			_ = unix.PidfdSendSignal(int(*pidfd), unix.SIGKILL, nil, 0)
+		}
+		return nil, fmt.Errorf("return from the namespaces of the container: %w", unix.Errno(-r.lost))
 	}
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &old); err != nil {
-		return nil, fmt.Errorf("block signals: %w", err)
+	if r.left > 0 {
+		return nil, &EnterError{len(a.Enter) - int(r.left), unix.Errno(-r.result)}
 	}
-	r := rawClone(args, unsafe.Sizeof(*args), &c.table[0], uintptr(len(c.table)), c.failed)
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil); err != nil && r >= 0 {
-		return nil, fmt.Errorf("restore signal mask: %w", err)
+	if r.result < 0 {
+		return nil, unix.Errno(-r.result)
 	}
-	runtime.KeepAlive(pidfd)
-	if r < 0 {
-		return nil, unix.Errno(-r)
-	}
-	c.PID, c.PIDFD = int(r), int(*pidfd)
+	c.PID, c.PIDFD = int(r.result), int(*pidfd)
 	return c, nil
 }
 

@@ -1,38 +1,98 @@
+#include "go_asm.h"
 #include "textflag.h"
 
-// func rawClone(args *cloneArgs, size uintptr, table *Call, n uintptr, failed *[2]int64) int64
+// LOAD fetches the call that R12 points to.
+#define LOAD \
+	MOVQ 0(R12), AX   \
+	MOVQ 8(R12), DI   \
+	MOVQ 16(R12), SI  \
+	MOVQ 24(R12), DX  \
+	MOVQ 32(R12), R10 \
+	MOVQ 40(R12), R8  \
+	MOVQ 48(R12), R9
+
+// func rawClone(r *raw)
 //
 // The child continues with the parent's stack pointer while the parent uses that stack, so it must not touch
 // it: everything it needs is in registers that the SYSCALL instruction preserves.
-TEXT ·rawClone(SB), NOSPLIT, $0-48
-	MOVQ table+16(FP), R12
-	MOVQ n+24(FP), R13
-	MOVQ failed+32(FP), BX
-	MOVQ args+0(FP), DI
-	MOVQ size+8(FP), SI
-	MOVL $435, AX // clone3
+TEXT ·rawClone(SB), NOSPLIT, $0-8
+	MOVQ r+0(FP), BX
+
+	MOVL $2, DI // SIG_SETMASK
+	LEAQ raw_all(BX), SI
+	LEAQ raw_old(BX), DX
+	MOVL $8, R10
+	MOVL $14, AX // rt_sigprocmask
+	SYSCALL
+
+	MOVQ raw_enter(BX), R12
+	MOVQ raw_entries(BX), R13
+
+enter:
+	TESTQ R13, R13
+	JZ    clone
+	LOAD
+	SYSCALL
+	CMPQ  AX, $0xfffffffffffff001 // errors are -4095 to -1
+	JCC   refused
+	ADDQ  $56, R12
+	DECQ  R13
+	JMP   enter
+
+clone:
+	MOVQ  raw_table(BX), R12
+	MOVQ  raw_n(BX), R13
+	MOVQ  raw_failed(BX), R9
+	MOVQ  raw_args(BX), DI
+	MOVQ  raw_size(BX), SI
+	MOVL  $435, AX // clone3
 	SYSCALL
 	TESTQ AX, AX
-	JZ   child
-	MOVQ AX, ret+40(FP)
+	JNZ   cloned
+	MOVQ  R9, BX
+	JMP   child
+
+refused:
+	MOVQ R13, raw_left(BX)
+
+cloned:
+	MOVQ AX, raw_result(BX)
+	MOVQ raw_leave(BX), R12
+	MOVQ raw_leaves(BX), R13
+
+leave:
+	TESTQ R13, R13
+	JZ    done
+	LOAD
+	SYSCALL
+	CMPQ  AX, $0xfffffffffffff001
+	JCC   lost
+	ADDQ  $56, R12
+	DECQ  R13
+	JMP   leave
+
+lost:
+	MOVQ AX, raw_lost(BX)
+
+done:
+	MOVL $2, DI
+	LEAQ raw_old(BX), SI
+	XORL DX, DX
+	MOVL $8, R10
+	MOVL $14, AX
+	SYSCALL
 	RET
 
 child:
 	TESTQ R13, R13
-	JZ   exit
-	MOVQ 0(R12), AX
-	MOVQ 8(R12), DI
-	MOVQ 16(R12), SI
-	MOVQ 24(R12), DX
-	MOVQ 32(R12), R10
-	MOVQ 40(R12), R8
-	MOVQ 48(R12), R9
+	JZ    exit
+	LOAD
 	SYSCALL
-	CMPQ AX, $0xfffffffffffff001 // errors are -4095 to -1
-	JCC  fail
-	ADDQ $56, R12
-	DECQ R13
-	JMP  child
+	CMPQ  AX, $0xfffffffffffff001
+	JCC   fail
+	ADDQ  $56, R12
+	DECQ  R13
+	JMP   child
 
 fail:
 	MOVQ R13, 8(BX)

@@ -2,6 +2,7 @@ package clone_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"testing"
@@ -120,5 +121,74 @@ func TestManyChildrenUnderLoad(t *testing.T) {
 		if ws := wait(t, c); ws.ExitStatus() != 3 {
 			t.Fatalf("status %v", ws)
 		}
+	}
+}
+
+// own tells in which namespace the test's process is.
+func own(t *testing.T, pid int, name string) string {
+	t.Helper()
+	s, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestEnterAndLeave makes a child in the namespaces of another process, and finds the caller where it was.
+func TestEnterAndLeave(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("joining namespaces needs root")
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[0])
+	defer unix.Close(pair[1])
+	start := func(a clone.Attr) *clone.Child {
+		p := program.New(20)
+		p.Wait()
+		run, keep := clone.ExecImage(image(t, p), "gcr")
+		a.Calls, a.Keep = []clone.Call{clone.Dup3(pair[1], 20), run}, keep
+		c, err := clone.Start(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			unix.Kill(c.PID, unix.SIGKILL)
+			wait(t, c)
+		})
+		return c
+	}
+	const flags = unix.CLONE_NEWUTS | unix.CLONE_NEWIPC
+	first := start(clone.Attr{Flags: flags})
+	home, err := unix.Open("/proc/self/ns/uts", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(home)
+	before := own(t, os.Getpid(), "uts")
+	leave := []clone.Call{clone.Setns(home, unix.CLONE_NEWUTS)}
+	second := start(clone.Attr{Enter: append(leave, clone.Setns(first.PIDFD, unix.CLONE_NEWUTS)), Leave: leave})
+	if got, want := own(t, second.PID, "uts"), own(t, first.PID, "uts"); got != want || got == before {
+		t.Errorf("the child is in %s, the first one in %s, the caller in %s", got, want, before)
+	}
+	tasks, _ := os.ReadDir("/proc/self/task")
+	for _, task := range tasks {
+		if s, err := os.Readlink("/proc/self/task/" + task.Name() + "/ns/uts"); err == nil && s != before {
+			t.Errorf("thread %s is in %s", task.Name(), s)
+		}
+	}
+	p := program.New(3)
+	p.Exit(0)
+	run, keep := clone.ExecImage(image(t, p), "gcr")
+	_, err = clone.Start(clone.Attr{Enter: append(leave, clone.Setns(12345, unix.CLONE_NEWUTS)), Leave: leave, Calls: []clone.Call{run}, Keep: keep})
+	var refused *clone.EnterError
+	if !errors.As(err, &refused) || refused.Index != 1 || refused.Errno != unix.EBADF {
+		t.Errorf("entering nothing: %v", err)
+	}
+	_, err = clone.Start(clone.Attr{Flags: 1 << 60, Calls: []clone.Call{run}, Keep: keep})
+	if !errors.Is(err, unix.EINVAL) || errors.As(err, &refused) {
+		t.Errorf("a flag that is not there: %v", err)
 	}
 }

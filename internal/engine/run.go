@@ -338,9 +338,10 @@ func (r *run) start() (int, error) {
 	}
 	var forward *launch.Forwarder
 	if !r.o.Step {
-		forward = launch.ForwardSignals()
-		forward.Term = unix.Signal(r.cfg.StopSignal)
-		opts.Meanwhile = forward.Rest
+		if forward, err = launch.ForwardSignals(); err != nil {
+			r.removeCIDFile()
+			return StatusGCR, err
+		}
 	}
 	p, err := launch.Start(r.plan, opts)
 	if err != nil {
@@ -359,10 +360,13 @@ func (r *run) start() (int, error) {
 	}
 	watch.done()
 	if r.o.Step {
-		forward = launch.ForwardSignals()
-		forward.Term = unix.Signal(r.cfg.StopSignal)
-		forward.Rest()
+		if forward, err = launch.ForwardSignals(); err != nil {
+			_ = p.Signal(unix.SIGKILL)
+			_, _ = p.Wait()
+			return StatusGCR, err
+		}
 	}
+	forward.Term = unix.Signal(r.cfg.StopSignal)
 	defer p.Close()
 	var t *launch.Terminal
 	if master != nil {
@@ -372,8 +376,7 @@ func (r *run) start() (int, error) {
 			return StatusGCR, fmt.Errorf("connect the container's terminal: %w", err)
 		}
 	}
-	forward.To(p)
-	status, err := p.Wait()
+	status, err := forward.Wait(p)
 	if t != nil {
 		if terr := t.Close(); err == nil && terr != nil {
 			err = fmt.Errorf("give the terminal back: %w", terr)

@@ -8,6 +8,7 @@ import (
 
 	"gcr/internal/clone"
 	"gcr/internal/plan"
+	"gcr/internal/procfs"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,23 +27,71 @@ func openNamespace(path string) (*os.File, error) {
 	return f, nil
 }
 
-// startIn makes the child from a thread that has entered the namespaces of the plan's HostJoins. The thread is
-// never used again: the runtime ends it together with its goroutine.
+// ownNamespaces are those that a single thread may enter (plan.HostJoin), by their names in /proc/PID/ns.
+var ownNamespaces = [...]struct {
+	name string
+	flag uint64
+}{{"ipc", unix.CLONE_NEWIPC}, {"uts", unix.CLONE_NEWUTS}, {"net", unix.CLONE_NEWNET}, {"pid", unix.CLONE_NEWPID}}
+
+// startIn makes the child in the namespaces of the plan's HostJoins. The calling thread enters them, clones and
+// returns. Where it could not return, because its own namespaces belong to a user namespace above, a thread that is
+// never used again does it: the runtime ends it together with its goroutine.
 func (s *starter) startIn(a clone.Attr) (*clone.Child, error) {
-	if len(s.plan.HostJoins) == 0 {
+	joins := s.plan.HostJoins
+	if len(joins) == 0 {
 		return clone.Start(a)
 	}
+	// The first calls go nowhere: they find out whether the way back is open.
+	var home, enter []clone.Call
+	for _, j := range joins {
+		for _, n := range ownNamespaces {
+			if j.Flags&n.flag == 0 {
+				continue
+			}
+			own, err := procfs.OpenNamespace(os.Getpid(), n.name)
+			if err != nil {
+				return nil, fmt.Errorf("open own namespace: %w", err)
+			}
+			defer own.Close()
+			home = append(home, clone.Setns(int(own.Fd()), n.flag))
+		}
+		f := s.o.Target
+		if j.Path != "" {
+			var err error
+			if f, err = openNamespace(j.Path); err != nil {
+				return nil, err
+			}
+			defer f.Close()
+		}
+		enter = append(enter, clone.Setns(int(f.Fd()), j.Flags))
+	}
+	a.Enter, a.Leave = append(home, enter...), home
+	child, err := clone.Start(a)
+	var refused *clone.EnterError
+	switch {
+	case !errors.As(err, &refused):
+		return child, err
+	case refused.Index >= len(home):
+		return nil, joinError(joins[refused.Index-len(home)], refused.Errno)
+	}
+	a.Enter = enter
+	child, err = startApart(a)
+	if errors.As(err, &refused) {
+		return nil, joinError(joins[refused.Index], refused.Errno)
+	}
+	return child, err
+}
+
+// startApart makes the child in a thread that does not come back.
+func startApart(a clone.Attr) (*clone.Child, error) {
 	type result struct {
 		child *clone.Child
 		err   error
 	}
+	a.Leave = nil
 	done := make(chan result, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked
-		if err := s.join(); err != nil {
-			done <- result{nil, err}
-			return
-		}
 		child, err := clone.Start(a)
 		done <- result{child, err}
 	}()
@@ -50,28 +99,15 @@ func (s *starter) startIn(a clone.Attr) (*clone.Child, error) {
 	return r.child, r.err
 }
 
-// join moves the calling thread into the namespaces that exist already.
-func (s *starter) join() error {
-	for _, j := range s.plan.HostJoins {
-		f := s.o.Target
-		what := "join the namespaces of the container"
-		if j.Path != "" {
-			var err error
-			if f, err = openNamespace(j.Path); err != nil {
-				return err
-			}
-			defer f.Close()
-			what = "join the namespace at " + j.Path
-		}
-		if err := unix.Setns(int(f.Fd()), int(j.Flags)); err != nil {
-			hint := ""
-			if errors.Is(err, unix.EINVAL) {
-				hint = "the file is a namespace of another type"
-			}
-			return &plan.Error{What: what, Field: j.Field, Cause: err, Hint: hint}
-		}
+func joinError(j plan.HostJoin, err error) error {
+	e := &plan.Error{What: "join the namespaces of the container", Field: j.Field, Cause: err}
+	if j.Path != "" {
+		e.What = "join the namespace at " + j.Path
 	}
-	return nil
+	if errors.Is(err, unix.EINVAL) {
+		e.Hint = "the file is a namespace of another type"
+	}
+	return e
 }
 
 // follow goes on with the process that the first one has split off inside a PID namespace.

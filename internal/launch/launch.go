@@ -51,8 +51,6 @@ type Options struct {
 	Listener *os.File
 	// Resctrl is the "tasks" file of the resctrl group to enter.
 	Resctrl *os.File
-	// Meanwhile is called just before the first process exists, to wait for what was begun beside the steps before.
-	Meanwhile func()
 	// OnHooks is called when the program waits for the hooks that come before the change of the root, with the
 	// process id of the container.
 	OnHooks func(pid int, pidfd *os.File) error
@@ -180,9 +178,6 @@ func (s *starter) do(h plan.HostStep) error {
 	case plan.JoinNamespaces:
 		return nil // done by the thread that clones
 	case plan.Clone:
-		if s.o.Meanwhile != nil {
-			s.o.Meanwhile()
-		}
 		return s.clone()
 	case plan.WriteIDMaps:
 		return writeIDMaps(s.child.PID, s.o.Host, s.plan.UIDMap, s.plan.GIDMap)

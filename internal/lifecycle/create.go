@@ -40,8 +40,6 @@ type CreateOptions struct {
 	Environ []string
 	// Detached says that nobody waits for the container here.
 	Detached bool
-	// Meanwhile is called just before the first process exists (launch.Options.Meanwhile).
-	Meanwhile func()
 }
 
 // creation is one call of Create or Run on its way.
@@ -292,7 +290,6 @@ func (cr *creation) run(listen bool) error {
 	}
 	cr.process, err = launch.Start(cr.plan, launch.Options{
 		Stdio: stdio, Host: in.Host, Listener: cr.listener, Resctrl: resctrl,
-		Meanwhile:   cr.o.Meanwhile,
 		MoveDevices: cr.moveDevices, MakeCgroup: cr.makeCgroup, OnHooks: cr.hooks, OnReady: cr.ready, OnConsole: cr.console, OnNotify: cr.notify,
 	})
 	return err

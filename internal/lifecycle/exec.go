@@ -30,8 +30,6 @@ type ExecOptions struct {
 	Detached      bool
 	IgnorePaused  bool
 	NoNewKeyring  bool
-	// Meanwhile is called just before the process exists (launch.Options.Meanwhile).
-	Meanwhile func()
 	// SubCgroup is a group below the container's to run in; empty for the container's own.
 	SubCgroup string
 }
@@ -85,7 +83,6 @@ func (s Store) Exec(o ExecOptions) (*Executed, error) {
 		}
 		return nil
 	}
-	opts.Meanwhile = o.Meanwhile
 	opts.OnNotify = func(pid int, l *os.File) error { return x.c.sendListener(x.spec, pid, l) }
 	if out.Process, err = launch.Start(pl, opts); err != nil {
 		if out.Master != nil {
