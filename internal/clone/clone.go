@@ -83,16 +83,18 @@ type cloneArgs struct {
 
 // raw is what the assembly code is told and what it answers. It makes every call from registers; see there.
 type raw struct {
-	all, old uint64 // signal masks: all signals, and that of the thread
-	enter    *Call
-	entries  uintptr
-	leave    *Call
-	leaves   uintptr
-	args     *cloneArgs
-	size     uintptr
-	table    *Call // what the child does
-	n        uintptr
-	failed   *[2]int64
+	all uint64 // signal mask that blocks all signals
+	//lint:ignore U1000 the assembly code keeps the mask of the thread here
+	old     uint64
+	enter   *Call
+	entries uintptr
+	leave   *Call
+	leaves  uintptr
+	args    *cloneArgs
+	size    uintptr
+	table   *Call // what the child does
+	n       uintptr
+	failed  *[2]int64
 
 	result int64   // the process id, or the negative errno of clone3 or of a call of enter
 	left   uintptr // calls of enter that were left when one failed

@@ -51,6 +51,8 @@ var (
 	broken error
 
 	// pipe is where the handler writes. It is set before there is a handler, and never again.
+	//
+	//lint:ignore U1000 the assembly code reads it
 	pipe uintptr
 )
 
