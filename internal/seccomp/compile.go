@@ -27,6 +27,7 @@ type Filter struct {
 type compiler struct {
 	*checked
 	g       *graph
+	match   matcher
 	lowered [archEnd]*lowered
 }
 
@@ -41,6 +42,7 @@ func Compile(profile *specs.LinuxSeccomp, native Arch) (Filter, error) {
 		return Filter{}, err
 	}
 	cc := &compiler{checked: c, g: newGraph()}
+	cc.match.g = cc.g
 	for _, a := range c.archs {
 		if cc.lowered[a], err = lower(c, a); err != nil {
 			return Filter{}, err
@@ -91,8 +93,8 @@ func (l *lowered) notified() []uint32 {
 	var out []uint32
 	for i := range l.verdicts {
 		v := &l.verdicts[i]
-		hit := v.alternatives == nil && v.act == retNotify
-		for _, a := range v.alternatives {
+		hit := v.choice == 0 && v.act == retNotify
+		for _, a := range l.alternatives(v) {
 			hit = hit || a.act == retNotify
 		}
 		if hit {

@@ -257,8 +257,9 @@ func TestKnownFacts(t *testing.T) {
 	}
 	settled := 0
 	for i := range 3 * 8 * 2 * 3 * 8 * 2 {
-		f1 := &fact{w, kinds[i%3], uint32(i / 3 % 8), i/24%2 == 0, nil}
-		f2 := &fact{w, kinds[i/48%3], uint32(i / 144 % 8), i/1152%2 == 0, f1}
+		f1 := fact{w, kinds[i%3], i/24%2 == 0, uint32(i / 3 % 8), nothing}
+		f2 := fact{w, kinds[i/48%3], i/1152%2 == 0, uint32(i / 144 % 8), 0}
+		m := matcher{facts: []fact{f1, f2}}
 		var left []uint32
 		for x := range uint32(8) {
 			if answer(f1.kind, x, f1.value) == f1.truth && answer(f2.kind, x, f2.value) == f2.truth {
@@ -270,14 +271,14 @@ func TestKnownFacts(t *testing.T) {
 		}
 		for _, k := range kinds {
 			for v := range uint32(8) {
-				truth, ok := known(f2, w, k, v)
+				truth, ok := m.known(1, w, k, v)
 				if !ok {
 					continue
 				}
 				settled++
 				for _, x := range left {
 					if answer(k, x, v) != truth {
-						t.Fatalf("after %+v and %+v, test %d of %d is not %v for %d", *f1, *f2, k, v, truth, x)
+						t.Fatalf("after %+v and %+v, test %d of %d is not %v for %d", f1, f2, k, v, truth, x)
 					}
 				}
 			}

@@ -88,7 +88,7 @@ func (x *Explanation) reason(c *checked, call Call) action {
 		return retENOSYS
 	}
 	if v := l.find(nr); v != nil {
-		return x.verdict(c, v, call)
+		return x.verdict(c, l, v, call)
 	}
 	switch {
 	case c.enosys && l.last != 0 && nr > l.last:
@@ -102,13 +102,13 @@ func (x *Explanation) reason(c *checked, call Call) action {
 	return c.defaultAction
 }
 
-func (x *Explanation) verdict(c *checked, v *verdict, call Call) action {
-	if v.alternatives == nil {
+func (x *Explanation) verdict(c *checked, l *lowered, v *verdict, call Call) action {
+	if v.choice == 0 {
 		x.Entry = int(c.rules[v.rule].entry)
 		x.Because = c.describe(v.rule, nil)
 		return v.act
 	}
-	for _, alt := range v.alternatives {
+	for _, alt := range l.alternatives(v) {
 		if failed := alt.failing(call); failed != nil {
 			x.Passed = append(x.Passed, fmt.Sprintf("%s: %s, but %s", c.describe(alt.rule, alt.conds), alt.act, failed.observed(call)))
 			continue

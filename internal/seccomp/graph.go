@@ -27,7 +27,7 @@ type node struct {
 
 type graph struct {
 	nodes  []node
-	shared map[node]nodeID
+	shared sharedNodes
 	rets   [8]nodeID // the first few return nodes, to find them without the map
 	nrets  int
 }
@@ -60,15 +60,44 @@ func (g *graph) ret(a action) nodeID {
 
 // share adds a node, or finds its equal.
 func (g *graph) share(n node) nodeID {
-	if id, ok := g.shared[n]; ok {
-		return id
+	if g.shared.used*2 >= len(g.shared.slots) {
+		g.shared.grow(g.nodes)
 	}
-	if g.shared == nil {
-		g.shared = map[node]nodeID{}
+	at := g.shared.find(g.nodes, n)
+	if *at == 0 {
+		*at = g.fresh(n) + 1
+		g.shared.used++
 	}
-	id := g.fresh(n)
-	g.shared[n] = id
-	return id
+	return *at - 1
+}
+
+// sharedNodes finds nodes by what they are. It is a hash table with linear probing: every container start compiles a
+// filter, and a map spends more time on these few hundred nodes than the passes on all else.
+type sharedNodes struct {
+	slots []nodeID // 1 + the index of a node, 0 where there is none; a power of two of them
+	used  int
+}
+
+// find returns the slot of a node, or the one where it belongs.
+func (s *sharedNodes) find(nodes []node, n node) *nodeID {
+	// Multiplication by odd numbers spreads what are mostly small differences (Knuth, volume 3, section 6.4).
+	h := n.k*0x9e3779b1 ^ uint32(n.t)*0x85ebca6b ^ uint32(n.f)*0xc2b2ae35 ^ uint32(n.kind)<<29
+	for h ^= h >> 15; ; h++ {
+		at := &s.slots[h&uint32(len(s.slots)-1)]
+		if *at == 0 || nodes[*at-1] == n {
+			return at
+		}
+	}
+}
+
+func (s *sharedNodes) grow(nodes []node) {
+	old := s.slots
+	s.slots = make([]nodeID, max(256, 2*len(old)))
+	for _, id := range old {
+		if id != 0 {
+			*s.find(nodes, nodes[id-1]) = id
+		}
+	}
 }
 
 // jump adds a conditional jump; a jump with one target is no jump.

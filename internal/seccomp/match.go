@@ -9,15 +9,19 @@ type word struct {
 type fact struct {
 	word  word
 	kind  kind
-	value uint32
 	truth bool
-	prev  *fact
+	value uint32
+	prev  int32 // index in matcher.facts, or nothing
 }
 
+// nothing is known at the start.
+const nothing = -1
+
 // known says whether the facts settle a test.
-func known(f *fact, w word, k kind, value uint32) (truth, ok bool) {
+func (m *matcher) known(f int32, w word, k kind, value uint32) (truth, ok bool) {
 	lo, hi := uint32(0), w.mask
-	for ; f != nil; f = f.prev {
+	for ; f != nothing; f = m.facts[f].prev {
+		f := &m.facts[f]
 		if f.word != w {
 			continue
 		}
@@ -69,39 +73,56 @@ type matcher struct {
 	other  nodeID   // when no alternative matches
 	visits int      // tests looked at so far
 	plain  []nodeID // for each alternative: its node when nothing is known, or -1
+	facts  []fact   // those of the tests that lead to the one at hand
 }
 
-func (g *graph) match(v *verdict, info *archInfo, other nodeID) nodeID {
-	m := &matcher{g: g, alts: v.alternatives, wide: info.wide, big: info.big, other: other}
-	m.plain = make([]nodeID, len(m.alts))
-	for i := range m.plain {
-		m.plain[i] = -1
+// goal is the next thing to test.
+type goal struct {
+	alt, cond int // condition cond of alternative alt, all before it being true
+	part      part
+}
+
+// part is how far a condition has been tested: a filter compares 32 bits at a time.
+type part uint8
+
+const (
+	untested   part = iota
+	notGreater      // the high word is not greater: it may be equal
+	highEqual       // the high word is equal
+)
+
+// match returns the node that tries the alternatives of a call. The matcher is used for one call after the other.
+func (m *matcher) match(alts []alternative, info *archInfo, other nodeID) nodeID {
+	m.alts, m.wide, m.big, m.other, m.visits = alts, info.wide, info.big, other, 0
+	m.plain, m.facts = m.plain[:0], m.facts[:0]
+	for range alts {
+		m.plain = append(m.plain, -1)
 	}
-	return m.from(0, nil)
+	return m.node(goal{}, nothing)
 }
 
-// from returns the node that tries the alternatives from i on.
-func (m *matcher) from(i int, facts *fact) nodeID {
-	if i == len(m.alts) {
+// node returns the node for a goal.
+func (m *matcher) node(at goal, facts int32) nodeID {
+	if at.alt == len(m.alts) {
 		return m.other
 	}
-	if facts == nil || m.visits > maxVisits {
-		if m.plain[i] < 0 {
-			m.plain[i] = m.cond(i, 0, nil)
-		}
-		return m.plain[i]
+	if at.cond > 0 || at.part != untested || facts != nothing && m.visits <= maxVisits {
+		return m.cond(at, facts)
 	}
-	return m.cond(i, 0, facts)
+	if m.plain[at.alt] < 0 {
+		m.plain[at.alt] = m.cond(at, nothing)
+	}
+	return m.plain[at.alt]
 }
 
-// cond returns the node that tests condition j of alternative i, all before it being true.
-func (m *matcher) cond(i, j int, facts *fact) nodeID {
-	if j == len(m.alts[i].conds) {
-		return m.g.ret(m.alts[i].act)
+// cond returns the node that tests what is left of a condition.
+func (m *matcher) cond(at goal, facts int32) nodeID {
+	alt := &m.alts[at.alt]
+	if at.cond == len(alt.conds) {
+		return m.g.ret(alt.act)
 	}
-	c := &m.alts[i].conds[j]
-	hold := func(f *fact) nodeID { return m.cond(i, j+1, f) }
-	fail := func(f *fact) nodeID { return m.from(i+1, f) }
+	c := &alt.conds[at.cond]
+	hold, fail, equal := goal{alt: at.alt, cond: at.cond + 1}, goal{alt: at.alt + 1}, goal{at.alt, at.cond, highEqual}
 	switch c.op {
 	case opNE, opLT, opLE:
 		// These are EQ, GE and GT with the answers exchanged.
@@ -117,31 +138,32 @@ func (m *matcher) cond(i, j int, facts *fact) nodeID {
 	case opGE:
 		lowKind = kindJGE
 	}
-	lowTest := func(f *fact) nodeID { return m.test(low, lowKind, lo, f, hold, fail) }
 	switch {
-	case !m.wide:
-		return lowTest(facts)
-	case lowKind == kindJEQ:
-		return m.test(high, kindJEQ, hi, facts, lowTest, fail)
+	case !m.wide || at.part == highEqual:
+		return m.test(low, lowKind, lo, facts, hold, fail)
+	case lowKind == kindJEQ || at.part == notGreater:
+		return m.test(high, kindJEQ, hi, facts, equal, fail)
 	default:
 		// Greater: the high words decide unless they are equal.
-		return m.test(high, kindJGT, hi, facts, hold, func(f *fact) nodeID {
-			return m.test(high, kindJEQ, hi, f, lowTest, fail)
-		})
+		return m.test(high, kindJGT, hi, facts, hold, goal{at.alt, at.cond, notGreater})
 	}
 }
 
 // test returns the node for one 32-bit test, or for what follows it when the answer is known.
-func (m *matcher) test(w word, k kind, value uint32, facts *fact, yes, no func(*fact) nodeID) nodeID {
-	truth, ok := known(facts, w, k, value)
+func (m *matcher) test(w word, k kind, value uint32, facts int32, yes, no goal) nodeID {
+	truth, ok := m.known(facts, w, k, value)
 	if ok {
 		if truth {
-			return yes(facts)
+			return m.node(yes, facts)
 		}
-		return no(facts)
+		return m.node(no, facts)
 	}
 	m.visits++
-	t := yes(&fact{w, k, value, true, facts})
-	f := no(&fact{w, k, value, false, facts})
+	n := len(m.facts)
+	m.facts = append(m.facts, fact{w, k, true, value, facts})
+	t := m.node(yes, int32(n))
+	m.facts = append(m.facts[:n], fact{w, k, false, value, facts})
+	f := m.node(no, int32(n))
+	m.facts = m.facts[:n]
 	return m.g.load(w.offset, w.mask, m.g.jump(k, value, m.g.skipLoad(t, w.offset, w.mask), m.g.skipLoad(f, w.offset, w.mask)))
 }

@@ -15,22 +15,21 @@ func (c *checked) contradicts(earlier []alternative, n alternative) error {
 	return nil
 }
 
-// order brings the alternatives of a call into the order in which they are tried.
+// ordered brings the alternatives of a call into the order in which they are tried.
 //
 // When all have the same action the order means nothing. When they differ, libseccomp's order holds, whatever the
 // order in the profile: conditions on a later argument come first; then (not) equal before less before greater;
 // then the tighter value. A rule whose conditions are the first conditions of a longer rule comes before it.
-func (l *lowered) order(v *verdict) {
+func ordered(alts []alternative, wide bool) []alternative {
 	mixed := false
-	for i := range v.alternatives {
-		mixed = mixed || v.alternatives[i].act != v.alternatives[0].act
+	for i := range alts {
+		mixed = mixed || alts[i].act != alts[0].act
 	}
 	if !mixed {
-		return
+		return alts
 	}
-	wide := archs[l.arch].wide
-	sorted := make([]alternative, 0, len(v.alternatives))
-	for _, n := range v.alternatives {
+	sorted := make([]alternative, 0, len(alts))
+	for _, n := range alts {
 		at := len(sorted)
 		for i, x := range sorted {
 			if comesBefore(n.conds, x.conds, wide) {
@@ -42,7 +41,7 @@ func (l *lowered) order(v *verdict) {
 		copy(sorted[at+1:], sorted[at:])
 		sorted[at] = n
 	}
-	v.alternatives = sorted
+	return sorted
 }
 
 // isPrefix says whether every condition of a is, in order, also a condition of b.

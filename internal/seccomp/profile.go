@@ -37,7 +37,9 @@ type rule struct {
 	entry int32 // index in syscalls[] of the profile
 	call  int32 // index in callNames
 	act   action
-	conds []cond // sorted by arg, each arg at most once
+	// from and to bound its part of checked.conds: sorted by arg, each arg at most once. There are hundreds of rules, and
+	// without a pointer in them the garbage collector passes them over.
+	from, to int32
 }
 
 // checked is a profile whose fields are known to be valid.
@@ -46,7 +48,8 @@ type checked struct {
 	enosys        bool // newer calls get ENOSYS instead of the default action
 	archs         []Arch
 	rules         []rule
-	named         []int32 // calls that any entry names, also entries that make no rule
+	conds         []cond
+	unruled       []int32 // calls that are named by an entry that makes no rule
 	flags         uint32
 	notify        bool
 	warnings      []string
@@ -81,7 +84,6 @@ func check(p *specs.LinuxSeccomp, native Arch) (*checked, error) {
 		n += len(p.Syscalls[i].Names)
 	}
 	c.rules = make([]rule, 0, n)
-	c.named = make([]int32, 0, n)
 	for i := range p.Syscalls {
 		if err := c.addEntry(&p.Syscalls[i], i); err != nil {
 			return nil, err
@@ -130,6 +132,9 @@ func (c *checked) addEntry(e *specs.LinuxSyscall, i int) error {
 	if err != nil {
 		return err
 	}
+	from := int32(len(c.conds))
+	c.conds = append(c.conds, conds...)
+	to := int32(len(c.conds))
 	for j, name := range e.Names {
 		if name == "" {
 			return fmt.Errorf("compile seccomp profile (syscalls[%d].names[%d]): empty name", i, j)
@@ -146,19 +151,19 @@ func (c *checked) addEntry(e *specs.LinuxSyscall, i int) error {
 			c.warnings = append(c.warnings, w)
 			continue
 		}
-		c.named = append(c.named, int32(call))
 		if act == c.defaultAction {
+			c.unruled = append(c.unruled, int32(call))
 			continue // says what holds anyway
 		}
 		if act == retNotify {
 			c.notify = true
 		}
 		if !split {
-			c.rules = append(c.rules, rule{entry: int32(i), call: int32(call), act: act, conds: conds})
+			c.rules = append(c.rules, rule{int32(i), int32(call), act, from, to})
 			continue
 		}
-		for k := range conds {
-			c.rules = append(c.rules, rule{entry: int32(i), call: int32(call), act: act, conds: conds[k : k+1]})
+		for k := from; k < to; k++ {
+			c.rules = append(c.rules, rule{int32(i), int32(call), act, k, k + 1})
 		}
 	}
 	return nil

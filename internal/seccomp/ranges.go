@@ -29,10 +29,10 @@ func (c *compiler) calls(s *spans, l *lowered) {
 	other := c.g.ret(c.defaultAction)
 	add := func(v *verdict) {
 		target := nodeID(0)
-		if v.alternatives == nil {
+		if v.choice == 0 {
 			target = c.g.ret(v.act)
 		} else {
-			target = c.g.match(v, info, other)
+			target = c.match.match(l.alternatives(v), info, other)
 		}
 		s.from(v.nr, target)
 	}
