@@ -301,6 +301,7 @@ func TestPrestartStateAndHooksOrder(t *testing.T) {
 		}
 		NS  map[string]string
 		Env []string
+		Cwd string
 	}
 	read := func(path string) (lines []line) {
 		data, err := os.ReadFile(path)
@@ -346,7 +347,31 @@ func TestPrestartStateAndHooksOrder(t *testing.T) {
 		if strings.Join(g.Env, " ") != "HOOK="+w.name {
 			t.Errorf("%s has environment %v", w.name, g.Env)
 		}
+		cwd := b.bundle
+		if w.name == "startContainer" {
+			cwd = "/"
+		}
+		if g.Cwd != cwd {
+			t.Errorf("%s runs in %s, not in %s", w.name, g.Cwd, cwd)
+		}
 	}
+
+	// The same at once, without a start of its own.
+	b.must(os.Remove(out))
+	b.must(os.Remove(inside))
+	b.spec.Process.Args = []string{"/probe", "exit", "0"}
+	b.write()
+	b.ok("run", b.id)
+	var names []string
+	for _, g := range append(read(out), read(inside)...) {
+		names = append(names, g.Hook)
+	}
+	if got, want := strings.Join(names, " "), "prestart createRuntime createContainer poststart poststop startContainer"; got != want {
+		t.Errorf("run ran the hooks %s; want %s", got, want)
+	}
+	b.spec.Hooks = &specs.Hooks{StartContainer: []specs.Hook{{Path: "/probe", Args: []string{"probe", "exit", "3"}}}}
+	b.write()
+	b.fails(1, "error running startContainer hook #0: exit status 3", "run", b.id)
 }
 
 func TestHookTimeout(t *testing.T) {

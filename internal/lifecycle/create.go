@@ -61,6 +61,7 @@ type creation struct {
 	release   func()   // ends the process that holds the systemd scope until the container is in it
 	warnings  []string // found before there is a container
 	devices   *netdevice.Moved
+	listens   bool // start comes later, by another command
 	exists    bool // a process came into being: poststop hooks are due on failure
 }
 
@@ -239,6 +240,7 @@ func (cr *creation) checkConsole() error {
 // run makes the container in its directory.
 func (cr *creation) run(listen bool) error {
 	c := cr.c
+	cr.listens = listen
 	c.rec.OCIVersion, c.rec.Bundle, c.rec.Rootfs = specs.Version, cr.bundle, cr.spec.Root.Path
 	c.rec.Created, c.rec.Annotations, c.rec.Owner = time.Now().UTC(), cr.spec.Annotations, os.Getuid()
 	if err := writeWhole(filepath.Join(c.dir, configName), cr.data); err != nil {
@@ -476,9 +478,14 @@ func (cr *creation) ready(pid int) error {
 		}
 	}
 	if cr.o.PidFile != "" {
-		return writePidFile(cr.o.PidFile, pid)
+		if err := writePidFile(cr.o.PidFile, pid); err != nil {
+			return err
+		}
 	}
-	return nil
+	if cr.listens {
+		return nil
+	}
+	return cr.c.startContainerHooks(cr.spec)
 }
 
 // remember puts the process into the record.

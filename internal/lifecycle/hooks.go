@@ -55,7 +55,7 @@ func runHook(kind string, n int, h specs.Hook, st specs.State) error {
 	}
 	ctx, cancel := hookContext(h)
 	defer cancel()
-	var stdout, stderr bytes.Buffer
+	var stdout, stderr head
 	cmd := exec.CommandContext(ctx, h.Path)
 	// Without variables of its own a hook has none: not those of the container, and not those of whoever called the
 	// runtime (CVE-2025-23266).
@@ -64,6 +64,7 @@ func runHook(kind string, n int, h specs.Hook, st specs.State) error {
 		cmd.Args = []string{h.Path}
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &stdout, &stderr
+	cmd.Dir = st.Bundle // as with runc and crun; the specification is silent
 	// A child of the hook may hold the pipes; the hook itself is what counts.
 	cmd.WaitDelay = 10 * time.Second
 	err = cmd.Run()
@@ -119,6 +120,9 @@ func (c *Container) runOneInside(kind string, h specs.Hook, st specs.State, s *s
 	}
 	p := *s.Process
 	p.Args, p.Env, p.Terminal, p.Cwd = args, h.Env, false, "/"
+	if kind == "createContainer" {
+		p.Cwd = st.Bundle
+	}
 	x := execution{c: c, spec: s, process: &p, pidfd: pidfd, path: h.Path, early: kind == "createContainer"}
 	pl, opts, done, err := x.plan()
 	if err != nil {
@@ -183,11 +187,21 @@ func (c *Container) runOneInside(kind string, h specs.Hook, st specs.State, s *s
 const maxHookOutput = 64 << 10
 
 func readText(f *os.File) string {
-	var b strings.Builder
-	_, _ = io.Copy(&b, io.LimitReader(f, maxHookOutput))
-	_, _ = io.Copy(io.Discard, f)
+	var b head
+	_, _ = io.Copy(&b, f)
 	return b.String()
 }
+
+// head keeps the first maxHookOutput bytes that are written to it, and takes the rest too: a hook that writes without
+// end costs no memory, and does not wait for a reader.
+type head struct{ text strings.Builder }
+
+func (h *head) Write(b []byte) (int, error) {
+	h.text.Write(b[:min(len(b), maxHookOutput-h.text.Len())])
+	return len(b), nil
+}
+
+func (h *head) String() string { return h.text.String() }
 
 type pipe struct{ r, w *os.File }
 

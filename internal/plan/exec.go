@@ -176,12 +176,13 @@ func (b *builder) execConsole() error {
 
 // execHook runs the program of a hook, whose path is not searched for.
 func (b *builder) execHook() error {
-	b.add(runHook{path: b.plan.exec.path, args: b.spec.Process.Args, env: b.spec.Process.Env, first: b.plan.Sync()})
+	p := b.spec.Process
+	b.add(runHook{path: b.plan.exec.path, args: p.Args, env: p.Env, cwd: p.Cwd, first: b.plan.Sync()})
 	return nil
 }
 
 type runHook struct {
-	path      string
+	path, cwd string
 	args, env []string
 	first     int
 }
@@ -192,6 +193,8 @@ func (s runHook) Info() Info {
 
 func (s runHook) Emit(e *emitter) {
 	e.CloseFrom(s.first, true)
+	// In a user namespace the bundle may be out of reach; the hook is then where setns(2) has put it, in /.
+	e.Chdir(s.cwd).Ignore(unix.EACCES)
 	e.UnblockSignals()
 	e.Execve(e.String(s.path), s.args, s.env)
 }
