@@ -27,6 +27,7 @@ type museum struct {
 	outside string
 	extra   []*os.File // further descriptors that the program under test inherits, from 3 on
 	stdin   *os.File
+	user    uint32    // that the program under test runs as
 	groups  []uint32  // supplementary groups of the program under test
 	caps    []uintptr // ambient and inheritable capabilities of the program under test
 }
@@ -94,8 +95,8 @@ func (m *museum) run(flags uintptr, name string, args ...string) outcome {
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
-	if m.groups != nil {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Groups: m.groups}
+	if m.groups != nil || m.user != 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: m.user, Gid: m.user, Groups: m.groups}
 	}
 	cmd.SysProcAttr.AmbientCaps = m.caps
 	err := cmd.Run()

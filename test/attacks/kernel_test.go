@@ -344,6 +344,13 @@ func userfaultfd() error {
 	return unix.Close(int(fd))
 }
 
+func needsProgram(name string) string {
+	if _, err := exec.LookPath(name); err != nil {
+		return name + " is missing"
+	}
+	return ""
+}
+
 func needsV1(*museum) string {
 	b, _ := os.ReadFile("/proc/self/cgroup")
 	for line := range strings.SplitSeq(string(b), "\n") {
