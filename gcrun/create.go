@@ -165,7 +165,7 @@ func runStart(g *globals, c *command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := g.store().Start(rest[0]); err != nil {
+	if err := g.store().Start(rest[0], lifecycle.NotifySocket(os.Environ())); err != nil {
 		return setupError("", "unable to start container process: ", err)
 	}
 	return nil

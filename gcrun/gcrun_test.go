@@ -268,6 +268,7 @@ type report struct {
 	Exe                  string
 	Terminal             bool
 	Rows, Cols           int
+	Keyring              int
 }
 
 func (r *report) mount(point string) (found struct{ Root, Point, Options, Optional, Type, Source, Super string }) {

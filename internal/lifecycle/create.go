@@ -57,9 +57,9 @@ type creation struct {
 	master    *os.File
 	process   *launch.Process
 	noCommand bool
-	explain   bool     // nothing is to be made
-	release   func()   // ends the process that holds the systemd scope until the container is in it
-	warnings  []string // found before there is a container
+	explain   bool      // nothing is to be made
+	release   func()    // ends the process that holds the systemd scope until the container is in it
+	word      *notifier // passes on that the container is ready
 	devices   *netdevice.Moved
 	listens   bool // start comes later, by another command
 	exists    bool // a process came into being: poststop hooks are due on failure
@@ -89,9 +89,6 @@ func (s Store) create(o CreateOptions, listen bool) (*creation, error) {
 		return nil, err
 	}
 	cr.c = c
-	for _, w := range cr.warnings {
-		s.warn("%s", w)
-	}
 	if err := cr.run(listen); err != nil {
 		cr.undo()
 		return nil, err
@@ -113,6 +110,7 @@ func (cr *creation) close() {
 	if cr.devices != nil {
 		cr.devices.Close()
 	}
+	cr.word.close()
 	cr.c.unlock()
 }
 
@@ -122,6 +120,7 @@ func (cr *creation) undo() {
 		cr.c.rec.PID = 0
 		cr.c.runPoststop(cr.spec)
 	}
+	cr.word.close()
 	if cr.devices != nil {
 		if err := cr.devices.Back(); err != nil {
 			cr.c.store.warn("%v", err)
@@ -185,7 +184,6 @@ func (cr *creation) load() error {
 		}
 		cr.spec.Process, cr.noCommand = &specs.Process{Cwd: "/"}, true
 	}
-	cr.dropMounts()
 	// Paths of the configuration are relative to the bundle (config.md, "Root" and "Mounts").
 	if p := cr.spec.Root.Path; !filepath.IsAbs(p) {
 		cr.spec.Root.Path = filepath.Join(cr.bundle, p)
@@ -198,20 +196,27 @@ func (cr *creation) load() error {
 	return cr.checkConsole()
 }
 
-// dropMounts leaves the mounts out where there is no mount namespace: made all the same they would appear on the
-// host and stay there after the container.
-func (cr *creation) dropMounts() {
-	if cr.spec.Linux != nil {
-		for _, ns := range cr.spec.Linux.Namespaces {
+// effective changes a configuration as it was read into the one that the container is planned from.
+func (c *Container) effective(s *specs.Spec) {
+	if !hasMountNamespace(s) && len(s.Mounts) > 0 {
+		// Made all the same the mounts would appear on the host and stay there after the container.
+		c.store.warn("mounts: there is no mount namespace, so nothing is mounted")
+		s.Mounts = nil
+	}
+	if c.rec.Notify {
+		s.Mounts = append(s.Mounts, c.notifyMount())
+	}
+}
+
+func hasMountNamespace(s *specs.Spec) bool {
+	if s.Linux != nil {
+		for _, ns := range s.Linux.Namespaces {
 			if ns.Type == specs.MountNamespace {
-				return
+				return true
 			}
 		}
 	}
-	if len(cr.spec.Mounts) > 0 {
-		cr.warnings = append(cr.warnings, "mounts: there is no mount namespace, so nothing is mounted")
-		cr.spec.Mounts = nil
-	}
+	return false
 }
 
 func bindMount(m specs.Mount) bool {
@@ -271,6 +276,9 @@ func (cr *creation) run(listen bool) error {
 			return err
 		}
 	}
+	if err := cr.makeNotify(listen); err != nil {
+		return err
+	}
 	stdio := [3]*os.File{os.Stdin, os.Stdout, os.Stderr}
 	if cr.spec.Process.Terminal {
 		// The program puts the terminal in the place of these; until then they hold nothing of the caller's.
@@ -310,6 +318,7 @@ func (cr *creation) input(listen bool) (plan.Input, error) {
 	readLabels(&host, cr.spec.Process, mountLabel)
 	host.Keyring = !cr.o.NoNewKeyring
 	cr.environment()
+	cr.c.effective(cr.spec)
 	setHome(cr.spec.Process, cr.spec.Root.Path)
 	return plan.Input{
 		Spec: cr.spec, Root: plan.Root{Path: cr.spec.Root.Path}, Host: host,

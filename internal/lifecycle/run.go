@@ -30,17 +30,25 @@ func (s Store) Run(o CreateOptions) (*Running, error) {
 		return nil, err
 	}
 	r := &Running{Process: cr.process, Master: cr.master, cr: cr}
+	if cr.word != nil && !o.Detached {
+		go cr.word.untilEnd(cr.process.Pidfd())
+	}
 	if o.ConsoleSocket != "" && r.Master != nil {
 		r.Master.Close()
 		r.Master = nil
 	}
 	// From here on other commands may work on the container.
 	cr.c.unlock()
+	if cr.word != nil && o.Detached {
+		if err := cr.word.untilReady(cr.process.Pidfd(), cr.process.PID); err != nil {
+			s.warn("%v", err)
+		}
+	}
 	return r, nil
 }
 
 // environment takes over what systemd gives to a service: the sockets of LISTEN_FDS (sd_listen_fds(3)) come after
-// the standard streams, and the container is told so.
+// the standard streams, and the container is told so, as well as of the socket for its word (sd_notify(3)).
 func (cr *creation) environment() {
 	var fds, names string
 	for _, v := range cr.o.Environ {
@@ -51,6 +59,10 @@ func (cr *creation) environment() {
 		case "LISTEN_FDNAMES":
 			names = value
 		}
+	}
+	if wantsNotify(cr.o.Environ, cr.spec) {
+		cr.c.rec.Notify = true
+		cr.spec.Process.Env = append(cr.spec.Process.Env, "NOTIFY_SOCKET="+notifyDir+"/"+notifyName)
 	}
 	n, err := strconv.Atoi(fds)
 	if err != nil || n <= 0 || n > 1024 {

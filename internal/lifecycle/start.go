@@ -15,13 +15,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Start lets the process of a created container become the user's command.
-func (s Store) Start(id string) error {
+// Start lets the process of a created container become the user's command. With the path of a service manager's
+// socket as notify it waits until the container has said that it is ready, and passes that on.
+func (s Store) Start(id, notify string) error {
 	c, err := s.openLocked(id)
 	if err != nil {
 		return err
 	}
 	defer c.unlock()
+	var n *notifier
+	if notify != "" && c.rec.Notify && c.status() == specs.StateCreated {
+		if n, err = c.listenNotify(notify); err != nil {
+			return err
+		}
+		defer n.close()
+	}
+	if err := c.start(); err != nil || n == nil {
+		return err
+	}
+	pidfd, err := c.pidfd()
+	if err != nil {
+		return nil // it has ended without a word
+	}
+	defer pidfd.Close()
+	c.unlock() // other commands may work on the container meanwhile
+	if err := n.untilReady(pidfd, c.rec.PID); err != nil {
+		s.warn("%v", err)
+	}
+	return nil
+}
+
+func (c *Container) start() error {
 	switch c.status() {
 	case specs.StateCreated:
 	case specs.StateStopped:
@@ -112,6 +136,7 @@ func (c *Container) config() (*specs.Spec, error) {
 // again from what it was made from.
 func (c *Container) failure(config *specs.Spec, call int, errno unix.Errno) error {
 	in := c.rec.Input
+	c.effective(config)
 	in.Spec = config
 	p, err := plan.New(in)
 	if err != nil {

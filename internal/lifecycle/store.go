@@ -64,9 +64,11 @@ type record struct {
 	Ready       bool              `json:"ready"` // everything is set up, the operation create has succeeded
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Owner       int               `json:"owner"` // user id of the creator
-	Cgroup      *cgroup.State     `json:"cgroup,omitempty"`
-	Unit        *systemdUnit      `json:"unit,omitempty"`
-	Resctrl     string            `json:"resctrl,omitempty"` // directory of the resctrl group that was made
+	// Notify says that the container has the directory of a socket on which it says that it is ready.
+	Notify  bool          `json:"notify,omitempty"`
+	Cgroup  *cgroup.State `json:"cgroup,omitempty"`
+	Unit    *systemdUnit  `json:"unit,omitempty"`
+	Resctrl string        `json:"resctrl,omitempty"` // directory of the resctrl group that was made
 	// Input is what the plan was made from, without the configuration, which is in config.json.
 	Input plan.Input `json:"input"`
 }
@@ -249,6 +251,11 @@ func writeWhole(path string, data []byte) error {
 // remove takes the directory away. The record goes first and the lock last: a removal that is cut short leaves a
 // container that is stopped and can be deleted again.
 func (c *Container) remove() error {
+	if c.rec.Notify {
+		if err := os.RemoveAll(filepath.Join(c.dir, notifySub)); err != nil {
+			return fmt.Errorf("remove state of container %s: %w", c.rec.ID, err)
+		}
+	}
 	for _, name := range []string{socketName, configName, recordName, lockName} {
 		if err := unix.Unlink(filepath.Join(c.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove state of container %s: %w", c.rec.ID, err)
