@@ -3,7 +3,8 @@
 # Without root, or elsewhere, it only says what is missing; the tests that need it then skip and say so too.
 set -euo pipefail
 
-# Each line: a program or a file, its package, and what the tests have it for.
+# Each line: a program or a file, its package (the first of several that the release has), and what the tests have
+# it for.
 needs() {
     cat <<'LIST'
 busybox                         busybox-static      the smallest real root filesystem
@@ -16,7 +17,13 @@ gcc                             gcc                 the reference for system cal
 /usr/include/errno.h            libc6-dev           and what it includes
 runc                            runc                a peer, to compare with
 crun                            crun                another
-podman                          podman              compares what is made of an image
+podman                          podman              compares what is made of an image; drives gcrun
+conmon                          conmon              Podman's way to a runtime
+buildah                         buildah             drives gcrun
+containerd                      containerd          drives gcrun
+dockerd                         docker.io           drives gcrun
+docker                          docker-cli|docker.io its client, a package of its own since Debian 13
+/usr/lib/cni/bridge             containernetworking-plugins networks of Kubernetes' pods
 skopeo                          skopeo              makes and reads images
 umoci                           umoci               the same, by other people
 docker-registry                 docker-registry     a registry that is not the tests' own
@@ -65,19 +72,23 @@ began=$SECONDS
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 known=()
-for package in "${missing[@]}"; do
-    if apt-cache show "$package" >/dev/null 2>&1; then
-        known+=("$package")
-    else
-        echo "This release has no package $package; the tests that need it will skip." >&2
-    fi
+for packages in "${missing[@]}"; do
+    found=
+    for package in ${packages//|/ }; do
+        if [ "$found" = "" ] && apt-cache show "$package" 2>/dev/null | grep -q .; then
+            found=$package
+            known+=("$package")
+        fi
+    done
+    [ "$found" != "" ] || echo "This release has no package $packages; the tests that need it will skip." >&2
 done
 # These are for the tests, which start them themselves; they shall not run as services of this machine.
-for service in docker-registry firewalld docker.io; do
+for service in docker-registry firewalld containerd docker.io; do
     case " ${known[*]-} " in
     *" $service "*) [ ! -d /run/systemd/system ] || systemctl mask --quiet "${service%.io}" ;;
     esac
 done
+case " ${known[*]-} " in *" docker.io "*) [ ! -d /run/systemd/system ] || systemctl mask --quiet docker.socket ;; esac
 # --no-remove: a package that another one of this machine rules out is not worth that one.
 [ ${#known[@]} = 0 ] || apt-get install -y -qq --no-install-recommends --no-remove "${known[@]}" >/dev/null
 echo "Installed ${#known[@]} packages in $((SECONDS - began)) s."

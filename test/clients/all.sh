@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs the tests of every client that is installed.
+# Runs the tests of every client that is installed, one after the other. `go test ./test/clients` does the same.
 cd "$(dirname "$0")" || exit 1
 status=0
 for client in podman buildah containerd docker; do

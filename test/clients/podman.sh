@@ -1,63 +1,74 @@
 #!/bin/bash
 # shellcheck disable=SC1091,SC2016,SC2154 # lib.sh defines the variables; the containers expand the words
-# Podman drives gcrun, with the drop-in that is shipped in contrib/.
+# Podman drives gcrun as root, with the drop-in that is shipped in contrib/.
 . "$(dirname "$0")/lib.sh"
-command -v podman >/dev/null || skip "needs podman"
+needs podman podman conmon conmon
 
 # The drop-in as it is shipped, with the path of this build, and limits that a caller without CAP_SYS_RESOURCE has.
-sed "s|/usr/local/bin/gcrun|$work/gcrun|" "$here/../../contrib/containers.conf" >"$work/containers.conf"
-cat >>"$work/containers.conf" <<EOF
+sed -e "s|/usr/local/bin/gcrun|$work/gcrun|" -e 's|^\[engine\]$|[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"|' \
+    "$here/../../contrib/containers.conf" >"$work/containers.conf"
+cat >>"$work/containers.conf" <<EOT
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-EOF
-sed -i 's|^\[engine\]$|[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"|' "$work/containers.conf"
+EOT
 export CONTAINERS_CONF=$work/containers.conf
-before=$(ls /run/gcrun 2>/dev/null)
-p() { podman --root "$work/root" --runroot "$work/run" "$@"; }
-export -f p
-export work
-trap 'p rm -af >/dev/null 2>&1; p unmount -a >/dev/null 2>&1; umount "$work/root/overlay" 2>/dev/null; rm -rf "$work"' EXIT
-fs=(--network none --rootfs "$work/rootfs:O")
 P=(podman --root "$work/root" --runroot "$work/run")
+leave() { "${P[@]}" rm -af; }
+fs=(--network none --rootfs "$work/rootfs:O")
+run=("${P[@]}" run --cgroup-parent "/$cgroup")
+status() { [ "$("${P[@]}" inspect -f '{{.State.Status}}' "$1")" = "$2" ]; }
 
 expect "the runtime in use" 0 "gcrun version" "${P[@]}" info
-expect "run" 0 '^hello$' "${P[@]}" run --rm "${fs[@]}" echo hello
-expect "exit status" 7 '' "${P[@]}" run --rm "${fs[@]}" sh -c 'exit 7'
-expect "killed by a signal" 137 '' "${P[@]}" run --rm "${fs[@]}" sh -c 'kill -9 $$ & wait; exit 137'
-expect "command not found" 127 'executable file not found in \$PATH' "${P[@]}" run --rm "${fs[@]}" nonexistent
-expect "absolute command not found" 127 'no such file or directory' "${P[@]}" run --rm "${fs[@]}" /nonexistent
-expect "a directory as command" 126 'is a directory' "${P[@]}" run --rm "${fs[@]}" /etc
-expect "memory and pids limits" 0 '^67108864 20$' "${P[@]}" run --rm --memory 64m --pids-limit 20 "${fs[@]}" sh -c 'echo $(cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null)'
-expect "user" 0 'uid=1000 gid=1000|uid=1000\(1000\)' "${P[@]}" run --rm --user 1000:1000 "${fs[@]}" sh -c 'id; echo written >/dev/stdout'
-expect "read-only root, volume and tmpfs" 1 'Read-only file system' "${P[@]}" run --rm --read-only --tmpfs /var -v "$work:/tmp:ro" "${fs[@]}" sh -c 'touch /var/x && touch /y'
-expect "id maps" 0 '0 +100000 +1000' "${P[@]}" run --rm --uidmap 0:100000:1000 --gidmap 0:100000:1000 "${fs[@]}" cat /proc/self/uid_map
-expect "privileged" 0 'CapEff:.*ffff' "${P[@]}" run --rm --privileged "${fs[@]}" grep CapEff /proc/self/status
-expect "the host's processes" 0 '^[0-9]{2,}$' "${P[@]}" run --rm --pid host "${fs[@]}" sh -c 'ls -d /proc/[0-9]* | wc -l'
-expect "terminal" 0 '/dev/pts/0' script -qec "${P[*]} run --rm -it ${fs[*]} sh -c 'tty; sleep 1'" /dev/null
-expect "init" 0 'podman-init|catatonit|^1$|PID' "${P[@]}" run --rm "${fs[@]}" ps
-expect "standard input" 0 '^from outside$' bash -c "echo from outside | ${P[*]} run --rm -i ${fs[*]} cat"
-expect "many lines of output" 0 '^20000$' bash -c "${P[*]} run --rm ${fs[*]} seq 20000 | tail -1"
+expect "run" 0 '^hello$' "${run[@]}" --rm "${fs[@]}" echo hello
+expect "exit status" 7 '' "${run[@]}" --rm "${fs[@]}" sh -c 'exit 7'
+expect "killed by a signal" 137 '' "${run[@]}" --rm --init "${fs[@]}" sh -c 'kill -9 $$'
+expect "command not found" 127 'executable file not found in \$PATH' "${run[@]}" --rm "${fs[@]}" nonexistent
+expect "absolute command not found" 127 'no such file or directory' "${run[@]}" --rm "${fs[@]}" /nonexistent
+expect "a directory as command" 126 'is a directory' "${run[@]}" --rm "${fs[@]}" /etc
+expect "memory and pids limits" 0 '^67108864 20$' "${run[@]}" --rm --memory 64m --pids-limit 20 "${fs[@]}" sh -c "$limits"
+expect "no cgroup" 0 '^hello$' "${P[@]}" run --rm --cgroups=disabled "${fs[@]}" echo hello
+expect "user" 0 'uid=1000 gid=1000|uid=1000\(1000\)' "${run[@]}" --rm --user 1000:1000 "${fs[@]}" sh -c 'id; echo written >/dev/stdout'
+expect "read-only root, volume and tmpfs" 1 'Read-only file system' "${run[@]}" --rm --read-only --tmpfs /var -v "$work:/tmp:ro" "${fs[@]}" sh -c 'touch /var/x && touch /y'
+expect "id maps" 0 '0 +100000 +1000' "${run[@]}" --rm --uidmap 0:100000:1000 --gidmap 0:100000:1000 "${fs[@]}" cat /proc/self/uid_map
+expect "privileged" 0 'CapEff:.*ffff' "${run[@]}" --rm --privileged "${fs[@]}" grep CapEff /proc/self/status
+expect "the host's processes" 0 '^[0-9]{2,}$' "${run[@]}" --rm --pid host "${fs[@]}" sh -c 'echo $$'
+session "terminal" "${run[*]} --rm -it ${fs[*]} sh"
+expect "init" 0 'podman-init|catatonit' "${run[@]}" --rm --init "${fs[@]}" ps
+expect "standard input" 0 '^from outside$' bash -c "echo from outside | ${run[*]} --rm -i ${fs[*]} cat"
+expect "many lines of output" 0 '^20000$' bash -c "${run[*]} --rm ${fs[*]} seq 20000 | tail -1"
 
-expect "detached" 0 '^[0-9a-f]{64}$' "${P[@]}" run -d --name c1 "${fs[@]}" sh -c 'trap "exit 5" TERM; while :; do sleep 0.1; done'
+expect "detached" 0 '^[0-9a-f]{64}$' "${run[@]}" -d --name c1 "${fs[@]}" sh -c 'trap "exit 5" TERM; while :; do sleep 0.1; done'
 expect "exec" 5 '^inside$' "${P[@]}" exec c1 sh -c 'echo inside; exit 5'
 expect "exec as a user" 0 'uid=7' "${P[@]}" exec --user 7 c1 id
 expect "exec, not found" 127 'executable file not found in \$PATH' "${P[@]}" exec c1 nonexistent
-expect "exec on a terminal" 0 '/dev/pts/' script -qec "${P[*]} exec -it c1 tty" /dev/null
+session "exec on a terminal" "${P[*]} exec -it c1 sh"
 expect "exec in the background" 0 '^[0-9a-f]{64}$' "${P[@]}" exec -d c1 sleep 100
 expect "top" 0 'sleep 100' "${P[@]}" top c1
-expect "stats" 0 'c1' "${P[@]}" stats --no-stream c1
+expect "stats" 0 '"(name|Name)": "c1"' "${P[@]}" stats --no-stream --format json c1
 expect "pause" 0 c1 "${P[@]}" pause c1
 expect "paused" 0 paused "${P[@]}" inspect -f '{{.State.Status}}' c1
 expect "unpause" 0 c1 "${P[@]}" unpause c1
-expect "update" 0 '' "${P[@]}" update --memory 100m c1
+# Podman has update since 4.3, and its --pids-limit since 5.0.
+expect "update" 0 '' "${P[@]}" update --memory 100m --cpus 0.5 c1
 expect "updated" 0 '^104857600' "${P[@]}" exec c1 sh -c 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true'
-expect "stop" 0 c1 "${P[@]}" stop -t 10 c1
+if "${P[@]}" update --help | grep -q pids-limit; then
+    expect "update of the number of processes" 0 '' "${P[@]}" update --pids-limit 33 c1
+    expect "the number of processes" 0 ' 33$' "${P[@]}" exec c1 sh -c "$limits"
+fi
+expect "stop" 0 c1 "${P[@]}" stop -t 60 c1
 expect "exit status after stop" 0 '^5$' "${P[@]}" inspect -f '{{.State.ExitCode}}' c1
 expect "start again" 0 c1 "${P[@]}" start c1
 expect "kill" 0 c1 "${P[@]}" kill c1
 expect "wait" 0 '^137$' "${P[@]}" wait c1
 expect "rm" 0 c1 "${P[@]}" rm -f c1
-expect "preserved descriptors" 0 '^secret$' bash -c "exec 3<<<secret; ${P[*]} run --rm --preserve-fds 1 ${fs[*]} sh -c 'cat <&3'"
+expect "a pod" 0 '^[0-9a-f]{64}$' "${run[@]}" -d --name c2 --pod new:p1 --rootfs "$work/rootfs:O" sleep 1000
+expect "namespaces of a pod" 0 '^same$' bash -c "${P[*]} exec c2 readlink /proc/1/ns/ipc >$work/a; ${P[*]} run --rm --pod p1 --rootfs $work/rootfs:O readlink /proc/self/ns/ipc >$work/b; cmp $work/a $work/b && echo same"
+expect "rm of the pod" 0 '' "${P[@]}" pod rm -f -t 0 p1
+expect "a health check" 0 '' "${run[@]}" -d --name c3 --health-cmd 'echo well' --health-interval disable "${fs[@]}" sleep 1000
+expect "healthy" 0 '' "${P[@]}" healthcheck run c3
+expect "rm of what runs" 0 c3 "${P[@]}" rm -f -t 0 c3
+expect "preserved descriptors" 0 '^secret$' bash -c "exec 3<<<secret; ${run[*]} --rm --preserve-fds 1 ${fs[*]} sh -c 'cat <&3'"
 expect "/dev/null is the host's root's" 0 '^0:0$' stat -c %u:%g /dev/null
-expect "nothing is left" 0 '^same$' bash -c "[ \"\$(ls /run/gcrun 2>/dev/null)\" = '$before' ] && echo same"
+no_state "nothing is left" /run/gcrun
+no_cgroups "no cgroup is left"
 finish podman
