@@ -21,7 +21,7 @@ podman                          podman              compares what is made of an 
 conmon                          conmon              Podman's way to a runtime
 buildah                         buildah             drives gcrun
 containerd                      containerd          drives gcrun
-dockerd                         docker.io           drives gcrun
+dockerd                         docker.io           drives gcrun; makes networks beside ours
 docker                          docker-cli|docker.io its client, a package of its own since Debian 13
 /usr/lib/cni/bridge             containernetworking-plugins networks of Kubernetes' pods
 skopeo                          skopeo              makes and reads images
@@ -39,7 +39,6 @@ nft                             nftables            looks at firewalls
 iptables-nft                    iptables            the rules of others beside ours
 firewalld                       firewalld           firewalls of others beside ours
 ufw                             ufw                 another
-dockerd                         docker.io           another, which makes networks as well
 dbus-daemon                     dbus-daemon         firewalld talks over it
 dbus-send                       dbus-bin            looks whether it does
 pasta                           passt               networks without root
