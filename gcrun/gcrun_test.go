@@ -84,6 +84,12 @@ type box struct {
 func newBox(t *testing.T, edit func(*specs.Spec), args ...string) *box {
 	t.Helper()
 	needRoot(t)
+	return makeBox(t, edit, args...)
+}
+
+// makeBox is newBox for whoever runs the tests.
+func makeBox(t *testing.T, edit func(*specs.Spec), args ...string) *box {
+	t.Helper()
 	b := &box{t: t, bundle: t.TempDir(), root: t.TempDir(), id: fmt.Sprintf("t%d-%d", os.Getpid(), count.Add(1))}
 	rootfs := filepath.Join(b.bundle, "rootfs")
 	for _, d := range []string{"proc", "dev", "sys", "tmp", "etc"} {

@@ -113,6 +113,11 @@ func play(role string, args []string) {
 			fmt.Println(err)
 			os.Exit(1)
 		}
+	case "hugepages":
+		if err := playHugePages(args[0]); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
 	case "ignore-term":
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println("ready")

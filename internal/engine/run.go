@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gcr/internal/cgroup"
+	"gcr/internal/cgroup/systemd"
 	"gcr/internal/hostfacts"
 	"gcr/internal/image"
 	"gcr/internal/launch"
@@ -231,6 +232,12 @@ func (r *run) cgroup(ch cgroup.Host) (plan.Cgroup, error) {
 		if path == "" && !r.host.rootless() {
 			path = "/gcr-" + r.cfg.ID
 		}
+		if r.host.rootless() {
+			var err error
+			if ch, err = r.delegated(ch); err != nil {
+				return out, err
+			}
+		}
 		cp, err := cgroup.Compile(ch, path, spec.Linux.Resources, cgroup.Options{ID: "gcr-" + r.cfg.ID})
 		if err != nil {
 			return out, err
@@ -263,6 +270,15 @@ func (r *run) cgroup(ch cgroup.Host) (plan.Cgroup, error) {
 		out.Mounts[i].Name = hierarchyDir(out.Mounts[i].Name)
 	}
 	return out, nil
+}
+
+// delegated gives an ordinary user from a login session a place for groups with limits, in the one scope of all of the
+// user's containers. It moves this process there; with --explain it only says where that is.
+func (r *run) delegated(ch cgroup.Host) (cgroup.Host, error) {
+	if r.o.Explain != "" {
+		return systemd.Foreseen(ch), nil
+	}
+	return systemd.Delegated(context.Background(), ch)
 }
 
 func (r *run) explain() error {

@@ -83,10 +83,14 @@ func (s Store) Update(id string, r *specs.LinuxResources) error {
 		return err
 	}
 	defer g.Close()
+	tell, err := c.unitUpdate(g.Version(), r)
+	if err != nil {
+		return err
+	}
 	if err := g.Update(r); err != nil {
 		return err
 	}
-	return c.updateUnit(g.Version(), r)
+	return tell()
 }
 
 // Stats measures a container and gives the line of `events --stats`.

@@ -370,9 +370,10 @@ func (cr *creation) planCgroup(host plan.Host) (plan.Cgroup, error) {
 	}
 	opts := cgroup.Options{ID: cr.o.ID, Owner: cgroupOwner(cr.spec)}
 	if cr.o.SystemdCgroup && !cr.explain {
-		if path, cr.release, err = cr.scope(ch, path, resources); err != nil {
+		if path, cr.release, err = cr.scope(&ch, path, resources); err != nil {
 			return plan.Cgroup{}, err
 		}
+		cr.cgroups = ch
 		opts.Joined = true
 	}
 	if cr.cplan, err = cgroup.Compile(ch, path, resources, opts); err != nil {

@@ -221,6 +221,12 @@ func (x *execution) plan() (*plan.Plan, launch.Options, func(), error) {
 		opts.MakeCgroup = func() (launch.Cgroup, error) { return group, nil }
 		in.Cgroup.Writes = []string{"open the container's cgroup"}
 	}
+	if u := x.c.rec.Unit; u != nil && u.User && group != nil {
+		if err := enterUserTree(); err != nil {
+			group.Close()
+			return nil, opts, nil, err
+		}
+	}
 	done := func() {
 		if group != nil {
 			group.Close()

@@ -158,7 +158,8 @@ func (c *Container) destroy() error {
 		return err
 	}
 	if err := c.stopUnit(); err != nil {
-		return err
+		// Its processes are gone, and with them the scope, whether or not systemd has an ear for us.
+		c.store.warn("%v", err)
 	}
 	c.removeResctrl()
 	if config, err := c.config(); err == nil { // it is missing where an earlier delete was cut short

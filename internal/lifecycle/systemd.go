@@ -31,37 +31,38 @@ func (u systemdUnit) manager() systemd.Manager {
 // scope asks systemd for the container's scope and returns the path of its group. systemd makes a scope around a
 // process that exists already, so one that only waits is put into it; it ends when release is called, by when the
 // container is inside, or with gcrun.
-func (cr *creation) scope(ch cgroup.Host, cgroupsPath string, r *specs.LinuxResources) (path string, release func(), err error) {
+//
+// An ordinary user's process outside of the user manager's tree may not start anything in the scope (the kernel asks for
+// rights over the ancestor that both groups have in common); gcrun itself then moves into the tree first.
+func (cr *creation) scope(ch *cgroup.Host, cgroupsPath string, r *specs.LinuxResources) (path string, release func(), err error) {
+	// What can be wrong with the configuration comes before what can be wrong with the bus.
+	more, err := systemd.Annotations(cr.spec.Annotations)
+	if err != nil {
+		return "", nil, err
+	}
 	u := systemdUnit{User: os.Geteuid() != 0 || InUserNamespace()}
 	unit, err := systemd.ParsePath(cgroupsPath, cr.o.ID, u.manager())
 	if err != nil {
 		return "", nil, err
 	}
 	u.Slice, u.Name = unit.Slice, unit.Name
-	cr.c.rec.Unit = &u
-	if err := cr.c.save(); err != nil {
-		return "", nil, err
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), cgroupTimeout)
 	defer cancel()
+	if u.User {
+		if *ch, err = systemd.Delegated(ctx, *ch); err != nil {
+			return "", nil, err
+		}
+	}
 	bus, err := systemd.Connect(ctx, u.manager())
 	if err != nil {
 		return "", nil, err
 	}
 	defer bus.Close()
-	facts := systemd.Facts{CgroupVersion: ch.Version, Version: bus.Version()}
-	if ch.Version == 1 {
-		devices, err := os.ReadFile("/proc/devices")
-		if err != nil {
-			return "", nil, err
-		}
-		facts.Devices = string(devices)
-	}
-	props, err := systemd.Properties(r, facts)
+	facts, err := unitFacts(ch.Version, bus)
 	if err != nil {
 		return "", nil, err
 	}
-	more, err := systemd.Annotations(cr.spec.Annotations)
+	props, err := systemd.Properties(r, facts)
 	if err != nil {
 		return "", nil, err
 	}
@@ -69,11 +70,32 @@ func (cr *creation) scope(ch cgroup.Host, cgroupsPath string, r *specs.LinuxReso
 	if err != nil {
 		return "", nil, err
 	}
+	// Known before it is made: whenever gcrun is killed, delete finds and stops it.
+	cr.c.rec.Unit = &u
+	if err := cr.c.save(); err != nil {
+		release()
+		return "", nil, err
+	}
 	if path, err = bus.StartScope(ctx, unit, pid, facts, append(props, more...)); err != nil {
+		if systemd.IsTaken(err) {
+			cr.c.rec.Unit = nil // lest undo stops another's
+		}
 		release()
 		return "", nil, err
 	}
 	return path, release, nil
+}
+
+// enterUserTree makes sure that this process may start others in the scopes of the user's manager.
+func enterUserTree() error {
+	ch, err := cgroup.Detect()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), cgroupTimeout)
+	defer cancel()
+	_, err = systemd.Delegated(ctx, ch)
+	return err
 }
 
 // placeholder starts a process that waits until release is called or this process ends.
@@ -119,21 +141,43 @@ func (c *Container) stopUnit() error {
 	return bus.Stop(ctx, systemd.Unit{Slice: c.rec.Unit.Slice, Name: c.rec.Unit.Name})
 }
 
-// updateUnit tells systemd about new limits, lest it write the old ones back when it reloads.
-func (c *Container) updateUnit(version int, r *specs.LinuxResources) error {
+// unitUpdate gets the bus and the properties ready that tell systemd about new limits, lest it write the old ones
+// back when it reloads; apply sets them. Whatever can be refused is refused before the files are written.
+func (c *Container) unitUpdate(version int, r *specs.LinuxResources) (apply func() error, err error) {
 	if c.rec.Unit == nil {
-		return nil
+		return func() error { return nil }, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), cgroupTimeout)
 	defer cancel()
 	bus, err := systemd.Connect(ctx, c.rec.Unit.manager())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer bus.Close()
-	props, err := systemd.Properties(r, systemd.Facts{CgroupVersion: version, Version: bus.Version()})
+	facts, err := unitFacts(version, bus)
+	facts.Update = true
+	var props []systemd.Property
+	if err == nil {
+		props, err = systemd.Properties(r, facts)
+	}
 	if err != nil {
-		return err
+		bus.Close()
+		return nil, err
 	}
-	return bus.Set(ctx, systemd.Unit{Slice: c.rec.Unit.Slice, Name: c.rec.Unit.Name}, props)
+	return func() error {
+		defer bus.Close()
+		return bus.Set(context.Background(), systemd.Unit{Slice: c.rec.Unit.Slice, Name: c.rec.Unit.Name}, props)
+	}, nil
+}
+
+// unitFacts gathers what the properties of a unit depend on.
+func unitFacts(version int, bus *systemd.Bus) (systemd.Facts, error) {
+	f := systemd.Facts{CgroupVersion: version, Version: bus.Version()}
+	if version == 1 {
+		devices, err := os.ReadFile("/proc/devices")
+		if err != nil {
+			return f, err
+		}
+		f.Devices = string(devices)
+	}
+	return f, nil
 }

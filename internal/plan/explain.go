@@ -8,6 +8,7 @@ import (
 
 	"gcr/internal/program"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -219,12 +220,8 @@ func (p *Plan) unshareFlags() string {
 		if OwnIDsOnly(p.UIDMap, p.in.Host.UID) {
 			f = append(f, "--map-root-user")
 		} else {
-			for _, m := range p.UIDMap {
-				f = append(f, fmt.Sprintf("--map-users %d,%d,%d", m.HostID, m.ContainerID, m.Size))
-			}
-			for _, m := range p.GIDMap {
-				f = append(f, fmt.Sprintf("--map-groups %d,%d,%d", m.HostID, m.ContainerID, m.Size))
-			}
+			f = append(f, mapFlags("user", p.UIDMap, p.in.Host.UID)...)
+			f = append(f, mapFlags("group", p.GIDMap, p.in.Host.GID)...)
 			f = append(f, "--setuid 0 --setgid 0")
 		}
 	}
@@ -232,4 +229,18 @@ func (p *Plan) unshareFlags() string {
 		f = append(f, "--pid --fork --kill-child")
 	}
 	return strings.Join(f, " ")
+}
+
+// mapFlags are the options of unshare(1) for one id map; what is "user" or "group". The caller's own id has an option of
+// its own, since unshare before util-linux 2.39 takes one range only.
+func mapFlags(what string, m []specs.LinuxIDMapping, own int) []string {
+	var f []string
+	for _, r := range m {
+		if len(m) == 2 && r.Size == 1 && int(r.HostID) == own {
+			f = append(f, fmt.Sprintf("--map-%s %d", what, r.ContainerID))
+			continue
+		}
+		f = append(f, fmt.Sprintf("--map-%ss %d,%d,%d", what, r.HostID, r.ContainerID, r.Size))
+	}
+	return f
 }

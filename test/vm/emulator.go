@@ -45,7 +45,7 @@ func (m machine) commandLine(img image, dir string) ([]string, error) {
 		"-kernel", img.kernel, "-initrd", file("initrd"),
 		// panic=-1 with -no-reboot: a guest that panics ends at once.
 		"-append", "console="+e.console+" quiet panic=-1 mitigations=off random.trust_cpu=on"+
-			" systemd.show_status=0 systemd.condition-needs-update=0"+kernelArgs,
+			" systemd.show_status=0 systemd.condition-needs-update=0 "+m.Args+kernelArgs,
 		"-serial", "file:"+file("console"),
 		"-device", "virtio-rng-pci",
 		"-device", "virtio-serial-pci",

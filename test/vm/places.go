@@ -16,7 +16,8 @@ type machine struct {
 	Arch   string // Debian's name of the architecture
 	Kernel kernel
 	Init   string // see wire.Job
-	Cgroup string // see wire.Job; empty under systemd, which mounts v2
+	Cgroup string // see wire.Job; empty under systemd, which mounts what Args say, or v2
+	Args   string // more for the kernel's command line
 }
 
 // A place is where a suite can run: a machine and an identity on it. The host is a place without a machine.
@@ -45,6 +46,7 @@ var machines = []machine{
 	{Name: "v2", Arch: "amd64", Kernel: kernel612, Init: "plain", Cgroup: "v2"},
 	{Name: "systemd", Arch: "amd64", Kernel: kernel612, Init: "systemd"},
 	// 6.1, since Debian's later kernels are built without memory and cpuset for v1.
+	{Name: "systemd1", Arch: "amd64", Kernel: kernel61, Init: "systemd", Args: "systemd.unified_cgroup_hierarchy=0"},
 	{Name: "v1", Arch: "amd64", Kernel: kernel61, Init: "plain", Cgroup: "v1"},
 	{Name: "hybrid", Arch: "amd64", Kernel: kernel61, Init: "plain", Cgroup: "hybrid"},
 	{Name: "arm64", Arch: "arm64", Kernel: kernelArm64, Init: "plain", Cgroup: "v2"},
@@ -57,6 +59,7 @@ var places = []place{
 	{"systemd", "systemd", wire.Root, "systemd is the init, root in a service"},
 	{"rootless", "systemd", wire.Manager, "an ordinary user's systemd manager, its cgroup delegated"},
 	{"login", "systemd", wire.Login, "an ordinary user's login session, as after ssh"},
+	{"systemd1", "systemd1", wire.Root, "Linux 6.1, systemd with cgroup v1 and v2 beside it, root in a service"},
 	{"v1", "v1", wire.Root, "Linux 6.1, cgroup v1, root"},
 	{"hybrid", "hybrid", wire.Root, "Linux 6.1, cgroup v1 with v2 beside it, root"},
 	{"arm64", "arm64", wire.Root, "Linux 6.12 on arm64, cgroup v2, root"},

@@ -43,27 +43,33 @@ var suites = []suite{
 	{Package: "test/vm/guestcheck", At: all},
 	{Package: "test/vm"}, // the bench itself: pure
 	{Package: "test/scripts", At: []string{"host", "v2", "user", "systemd", "rootless", "login", "hybrid"}, Files: []string{"cgroups.sh"}},
-	{Package: "internal/cgroup", At: []string{"v2", "systemd", "rootless", "hybrid"}},
-	{Package: "internal/cgroup/systemd", At: []string{"systemd", "rootless"}},
+	{Package: "internal/cgroup", At: []string{"v2", "systemd", "rootless", "systemd1", "hybrid"}},
+	{Package: "internal/cgroup/systemd", At: []string{"systemd", "rootless", "systemd1"}},
+	{Package: "test/limits", At: []string{"host", "v2", "systemd", "rootless", "login"}, Programs: gcr},
+	// The systemd driver, with each version of cgroups and as root and as an ordinary user.
+	{Package: "gcrun", At: []string{"systemd", "rootless", "systemd1"}, Programs: gcrunPrograms, Run: "^TestSystemd|^TestNoBus$"},
 	{Package: "internal/clone", At: []string{"v2", "arm64"}},
 	{Package: "internal/launch", At: []string{"v2", "rootless", "arm64"}},
 	{Package: "internal/program", At: []string{"arm64"}},
 	{Package: "internal/seccomp", At: []string{"arm64"}, Run: "TestDefaultBlocks|TestDefaultRunsPrograms|TestSocketcall|TestActions|TestNotify|TestFlags|TestKills"},
 	// The command of people, as root, as root playing ordinary users, and as an ordinary user with limits.
-	{Long: true, Package: "test/run", At: []string{"v2", "rootless", "arm64"}, Programs: gcr},
+	{Long: true, Package: "test/run", At: []string{"v2", "rootless", "arm64"}, Programs: gcr, Limit: 25 * time.Minute},
 	{Long: true, Package: "test/attacks", At: []string{"v2"}, Programs: map[string]string{".": "gcr", "gcrun": "gcrun/gcrun"}, Limit: 20 * time.Minute},
 	{Long: true, Package: "test/userns", At: []string{"v2"}, Programs: gcr},
 	{Package: "test/network", At: []string{"v2"}, Limit: 8 * time.Minute, Programs: map[string]string{".": "gcr", "test/network/agent": "test/network/agent/agent"}},
-	{Long: true, Package: "gcrun", At: []string{"v2"}, Limit: 10 * time.Minute, Programs: map[string]string{"gcrun": "gcrun/gcrun", "test/probe": "test/probe/probe"}},
+	{Long: true, Package: "gcrun", At: []string{"v2"}, Limit: 10 * time.Minute, Programs: gcrunPrograms},
 	{Long: true, Package: "internal/engine", At: []string{"v2"}, Programs: gcr, Run: "TestEveryCallFails|TestKilledAtEveryStep"},
 	{Package: "internal/..."}, // the rest is pure or the same on every kernel: the host has run it
 }
 
-// gcr is the command that people type.
-var gcr = map[string]string{".": "gcr"}
+// Commands that suites use.
+var (
+	gcr           = map[string]string{".": "gcr"}
+	gcrunPrograms = map[string]string{"gcrun": "gcrun/gcrun", "test/probe": "test/probe/probe"}
+)
 
 // all is every place.
-var all = []string{"host", "v2", "user", "systemd", "rootless", "login", "v1", "hybrid", "arm64"}
+var all = []string{"host", "v2", "user", "systemd", "rootless", "login", "systemd1", "v1", "hybrid", "arm64"}
 
 // findSuites expands the list: each line that stands for packages becomes one line for each. A line whose
 // package does not exist (any more) is an error.

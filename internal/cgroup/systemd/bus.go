@@ -22,7 +22,6 @@ const Patience = 8 * time.Second
 // Bus is a connection to a systemd manager.
 type Bus struct {
 	conn    *systemdbus.Conn
-	manager Manager
 	version int
 }
 
@@ -61,13 +60,33 @@ func call[T any](ctx context.Context, f func(ctx context.Context) (T, error)) (T
 // Connect opens the bus of a manager: the system bus, or for root without one systemd's private socket; or
 // the user's bus at $DBUS_SESSION_BUS_ADDRESS, else $XDG_RUNTIME_DIR/bus.
 func Connect(ctx context.Context, m Manager) (*Bus, error) {
+	b, err := open(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	text, err := call(ctx, func(context.Context) (string, error) { return b.conn.GetManagerProperty("Version") })
+	if err != nil {
+		b.Close()
+		return nil, m.fail("ask for the version of systemd on", err)
+	}
+	if b.version, err = parseVersion(text); err != nil {
+		b.Close()
+		return nil, m.fail("read the version of systemd on", err)
+	}
+	return b, nil
+}
+
+// fail makes the error of an operation on the manager's bus.
+func (m Manager) fail(op string, err error) error {
 	name, hint := "the system bus", "is systemd PID 1 and dbus running? Without them leave --systemd-cgroup out"
 	if m == User {
 		name, hint = "the user's bus", "log in through PAM (ssh, login, machinectl shell), not by su: that starts systemd --user and sets XDG_RUNTIME_DIR"
 	}
-	fail := func(op string, err error) error {
-		return &cgroup.Error{Op: op, Object: name, Cause: err, Hint: hint}
-	}
+	return &cgroup.Error{Op: op, Object: name, Cause: err, Hint: hint}
+}
+
+// open is Connect without the question for the version.
+func open(ctx context.Context, m Manager) (*Bus, error) {
 	conn, err := call(ctx, func(ctx context.Context) (*systemdbus.Conn, error) {
 		if m == User {
 			return connectUser()
@@ -81,19 +100,9 @@ func Connect(ctx context.Context, m Manager) (*Bus, error) {
 		return c, err
 	})
 	if err != nil {
-		return nil, fail("connect to", err)
+		return nil, m.fail("connect to", err)
 	}
-	b := &Bus{conn: conn, manager: m}
-	text, err := call(ctx, func(context.Context) (string, error) { return conn.GetManagerProperty("Version") })
-	if err != nil {
-		conn.Close()
-		return nil, fail("ask for the version of systemd on", err)
-	}
-	if b.version, err = parseVersion(text); err != nil {
-		conn.Close()
-		return nil, fail("read the version of systemd on", err)
-	}
-	return b, nil
+	return &Bus{conn: conn}, nil
 }
 
 // parseVersion reads "252", "v245.4" or "\"252.5-2~deb12u1\"".
@@ -109,14 +118,22 @@ func parseVersion(text string) (int, error) {
 	return n, nil
 }
 
+// userAddress is where the user's bus is.
+func userAddress() (string, error) {
+	if address := os.Getenv("DBUS_SESSION_BUS_ADDRESS"); address != "" {
+		return address, nil
+	}
+	dir := os.Getenv("XDG_RUNTIME_DIR")
+	if dir == "" {
+		return "", errors.New("neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set")
+	}
+	return "unix:path=" + dbus.EscapeBusAddressValue(path.Join(dir, "bus")), nil
+}
+
 func connectUser() (*systemdbus.Conn, error) {
-	address := os.Getenv("DBUS_SESSION_BUS_ADDRESS")
-	if address == "" {
-		dir := os.Getenv("XDG_RUNTIME_DIR")
-		if dir == "" {
-			return nil, errors.New("neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set")
-		}
-		address = "unix:path=" + dbus.EscapeBusAddressValue(path.Join(dir, "bus"))
+	address, err := userAddress()
+	if err != nil {
+		return nil, err
 	}
 	uid, err := outerUser()
 	if err != nil {
@@ -220,6 +237,9 @@ func (b *Bus) start(ctx context.Context, u Unit, p []Property) error {
 	})
 	return err
 }
+
+// IsTaken tells that StartScope found a unit of that name at work: somebody else's.
+func IsTaken(err error) bool { return exists(err) }
 
 // exists tells that the unit is there already.
 func exists(err error) bool {

@@ -23,6 +23,8 @@ type Facts struct {
 	Version       int // of systemd, such as 252
 	// Devices is the content of /proc/devices, where a whole major number has its name; used on v1.
 	Devices string
+	// Update tells that the unit is there already: what the resources leave out stays as it is.
+	Update bool
 }
 
 func property(name string, value any) Property {
@@ -61,15 +63,13 @@ func Properties(r *specs.LinuxResources, f Facts) ([]Property, error) {
 			add("BlockIOWeight", uint64(*r.BlockIO.Weight))
 		}
 	}
-	if f.CgroupVersion == 1 {
-		return p, devices(r.Devices, f, add)
-	}
 	if f.CgroupVersion == 2 {
-		if err := unified(r.Unified, add); err != nil {
-			return nil, err
-		}
+		return p, unified(r.Unified, add)
 	}
-	return p, nil
+	if f.Update && len(r.Devices) == 0 {
+		return p, nil
+	}
+	return p, devices(r.Devices, f, add)
 }
 
 // bytesOf turns -1 into systemd's infinity.

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"os"
 	"path"
+	"strconv"
+	"strings"
 
 	"gcr/internal/cgroup"
+	"gcr/internal/hostfile"
 
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
@@ -24,11 +27,13 @@ const callers = "callers"
 // A login session's own scope belongs to root; from there one call moves this process below gcr.scope of the
 // user's manager, which the first such call makes and the last process in it ends. Everything that this
 // process starts afterwards is inside too.
+//
+// A caller without a user manager at all (no bus in its environment) gets the host as it is.
 func Delegated(ctx context.Context, h cgroup.Host) (cgroup.Host, error) {
-	if h.Version != 2 || h.Mounts[0].Parent != "" || h.User == 0 {
+	if !needsScope(h) {
 		return h, nil
 	}
-	b, err := Connect(ctx, User)
+	b, err := open(ctx, User)
 	if err != nil {
 		return h, err
 	}
@@ -88,6 +93,40 @@ func Delegated(ctx context.Context, h cgroup.Host) (cgroup.Host, error) {
 		return h, fail("use", errors.New("its group may not be written"))
 	}
 	return now, nil
+}
+
+// needsScope tells that the caller may make groups only in the scope, and that there is a manager to ask for it.
+func needsScope(h cgroup.Host) bool {
+	if h.Version != 2 || h.Mounts[0].Parent != "" || h.User == 0 {
+		return false
+	}
+	address, err := userAddress()
+	if err != nil {
+		return false
+	}
+	// An address that is no path, or has options, is for the bus library to understand.
+	file, isPath := strings.CutPrefix(address, "unix:path=")
+	if !isPath || strings.ContainsAny(file, ",;%") {
+		return true
+	}
+	_, err = os.Stat(file)
+	return err == nil
+}
+
+// Foreseen is the host as Delegated would make it, without doing so: for a plan that is only shown.
+func Foreseen(h cgroup.Host) cgroup.Host {
+	if !needsScope(h) {
+		return h
+	}
+	m := h.Mounts[0]
+	uid := strconv.Itoa(h.User)
+	manager := "/user.slice/user-" + uid + ".slice/user@" + uid + ".service"
+	m.Parent = path.Join(manager, "user.slice", sessionScope)
+	m.Self = path.Join(m.Parent, callers)
+	list, _ := hostfile.Read(path.Join(m.Point, manager, "cgroup.controllers"), 1<<16)
+	m.Controllers = strings.Fields(string(list))
+	h.Mounts = []cgroup.Mount{m}
+	return h
 }
 
 // notThere tells that the scope is not running.

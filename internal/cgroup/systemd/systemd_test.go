@@ -80,7 +80,7 @@ func TestProperties(t *testing.T) {
 		f    Facts
 		want string
 	}{
-		{"all, v2", all, Facts{2, 252, proc}, `MemoryMax=@t 1048576
+		{"all, v2", all, Facts{CgroupVersion: 2, Version: 252, Devices: proc}, `MemoryMax=@t 1048576
 MemoryLow=@t 4096
 MemorySwapMax=@t 2097152
 CPUWeight=@t 100
@@ -90,14 +90,14 @@ AllowedCPUs=@ay [0x1, 0x6]
 AllowedMemoryNodes=@ay [0x1]
 TasksMax=@t 10
 IOWeight=@t 10000`},
-		{"all, v2, systemd 239", all, Facts{2, 239, proc}, `MemoryMax=@t 1048576
+		{"all, v2, systemd 239", all, Facts{CgroupVersion: 2, Version: 239, Devices: proc}, `MemoryMax=@t 1048576
 MemoryLow=@t 4096
 MemorySwapMax=@t 2097152
 CPUWeight=@t 100
 CPUQuotaPerSecUSec=@t 340000
 TasksMax=@t 10
 IOWeight=@t 10000`},
-		{"all, v1", all, Facts{1, 252, proc}, `MemoryLimit=@t 1048576
+		{"all, v1", all, Facts{CgroupVersion: 1, Version: 252, Devices: proc}, `MemoryLimit=@t 1048576
 CPUShares=@t 1024
 CPUQuotaPeriodUSec=@t 100000
 CPUQuotaPerSecUSec=@t 340000
@@ -107,26 +107,31 @@ DevicePolicy="strict"
 DeviceAllow=[("char-*", "m",), ("block-*", "m",), ("/dev/char/1:3", "rwm",), ("/dev/char/1:5", "rwm",), ("/dev/char/1:7", "rwm",), ("/dev/char/1:8", "rwm",), ("/dev/char/1:9", "rwm",), ("/dev/char/5:0", "rwm",), ("/dev/char/5:2", "rwm",), ("char-pts", "rwm",), ("/dev/char/10:200", "rwm",)]`},
 		{"unlimited", &specs.LinuxResources{
 			Memory: &specs.LinuxMemory{Limit: ref(int64(-1))}, CPU: &specs.LinuxCPU{Quota: ref(int64(-1))}, Pids: &specs.LinuxPids{Limit: ref(int64(-1))},
-		}, Facts{2, 252, proc}, `MemoryMax=@t 18446744073709551615
+		}, Facts{CgroupVersion: 2, Version: 252, Devices: proc}, `MemoryMax=@t 18446744073709551615
 MemorySwapMax=@t 18446744073709551615
 CPUQuotaPerSecUSec=@t 18446744073709551615
 TasksMax=@t 18446744073709551615`},
 		{"unified", &specs.LinuxResources{Unified: map[string]string{
 			"cpu.max": "50000 100000", "memory.high": "max", "pids.max": "7", "cpuset.cpus": "1", "memory.oom.group": "1",
-		}}, Facts{2, 252, proc}, `CPUQuotaPeriodUSec=@t 100000
+		}}, Facts{CgroupVersion: 2, Version: 252, Devices: proc}, `CPUQuotaPeriodUSec=@t 100000
 CPUQuotaPerSecUSec=@t 500000
 AllowedCPUs=@ay [0x2]
 MemoryHigh=@t 18446744073709551615
 TasksMax=@t 7`},
 		{
 			"privileged on v1", &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true}}},
-			Facts{1, 252, proc},
+			Facts{CgroupVersion: 1, Version: 252, Devices: proc},
 			"DevicePolicy=\"auto\"\nDeviceAllow=@a(ss) []",
+		},
+		{
+			"update without devices, v1", &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ref(int64(10))}},
+			Facts{CgroupVersion: 1, Version: 252, Update: true},
+			"TasksMax=@t 10",
 		},
 		{"zeros", &specs.LinuxResources{
 			Memory: &specs.LinuxMemory{Limit: ref(int64(0)), Swap: ref(int64(0))}, CPU: &specs.LinuxCPU{Shares: ref(uint64(0)), Quota: ref(int64(0))},
-		}, Facts{2, 252, proc}, ""},
-		{"idle", &specs.LinuxResources{CPU: &specs.LinuxCPU{Idle: ref(int64(1)), Shares: ref(uint64(5))}}, Facts{2, 252, proc}, "CPUWeight=@t 0"},
+		}, Facts{CgroupVersion: 2, Version: 252, Devices: proc}, ""},
+		{"idle", &specs.LinuxResources{CPU: &specs.LinuxCPU{Idle: ref(int64(1)), Shares: ref(uint64(5))}}, Facts{CgroupVersion: 2, Version: 252, Devices: proc}, "CPUWeight=@t 0"},
 	} {
 		p, err := Properties(c.r, c.f)
 		if got := show(p); err != nil || got != c.want {

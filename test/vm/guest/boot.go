@@ -239,6 +239,9 @@ func runPlain(cgroup string) error {
 	if err := mountCgroups(cgroup); err != nil {
 		return err
 	}
+	if err := steady(cgroup); err != nil {
+		return fmt.Errorf("make a cgroup that stays: %w", err)
+	}
 	// What systemd does too: every mount event is seen by mount namespaces made later.
 	if err := unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, ""); err != nil {
 		return err

@@ -34,6 +34,7 @@ var promises = map[string]expected{
 	"systemd":  {0, "6.12.", "x86_64", "systemd", "v2"},
 	"rootless": {1000, "6.12.", "x86_64", "systemd", "v2"},
 	"login":    {1000, "6.12.", "x86_64", "systemd", "v2"},
+	"systemd1": {0, "6.1.", "x86_64", "systemd", "hybrid"},
 	"v1":       {0, "6.1.", "x86_64", "init", "v1"},
 	"hybrid":   {0, "6.1.", "x86_64", "init", "hybrid"},
 	"arm64":    {0, "6.12.", "aarch64", "init", "v2"},
