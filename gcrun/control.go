@@ -265,25 +265,3 @@ func runEvents(g *globals, c *command, args []string) error {
 		return err
 	})
 }
-
-func runCheckpoint(_ *globals, c *command, args []string) error {
-	if _, err := parse(c, flagSet("checkpoint"), args, 0, -1); err == errHelp {
-		// Podman takes a success of "checkpoint --help" for support.
-		return exitStatus(exitFailure)
-	}
-	return fmt.Errorf("checkpoint is not available in this version of gcrun")
-}
-
-func runRestore(_ *globals, c *command, args []string) error {
-	fs := flagSet("restore")
-	for _, name := range []string{"lsm-mount-context", "lsm-profile"} {
-		fs.String(name, "", "")
-	}
-	for i, a := range args {
-		if i == len(args)-1 && (a == "--lsm-mount-context" || a == "-lsm-mount-context") {
-			_, err := parse(c, fs, args, 0, -1)
-			return err
-		}
-	}
-	return fmt.Errorf("restore is not available in this version of gcrun")
-}

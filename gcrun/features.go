@@ -43,7 +43,7 @@ func runFeatures(_ *globals, c *command, args []string) error {
 			NetDevices:      &features.NetDevices{Enabled: &yes},
 		},
 		Annotations: map[string]string{
-			"org.opencontainers.runc.checkpoint.enabled": "false",
+			"org.opencontainers.runc.checkpoint.enabled": "true",
 			"io.gcr.version": version,
 			"io.gcr.commit":  commit(),
 		},

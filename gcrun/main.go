@@ -52,15 +52,15 @@ func init() {
 		{"events", "[options] ID", "print what a container uses, and when it runs out of memory", runEvents},
 		{"spec", "[options]", "write a config.json to start from", runSpec},
 		{"features", "", "print what this runtime can do as JSON", runFeatures},
-		{"checkpoint", "[options] ID", "write the state of a container's processes to disk (not available)", runCheckpoint},
-		{"restore", "[options] ID", "restore a container from disk (not available)", runRestore},
+		{"checkpoint", "[options] ID", "write the processes of a container to disk, with criu", runCheckpoint},
+		{"restore", "[options] ID", "make a container of processes that checkpoint wrote to disk", runRestore},
 	}
 }
 
 // globals are the options before the command.
 type globals struct {
 	root, logFile, logFormat, logLevel string
-	cgroupManager, rootless            string
+	cgroupManager, rootless, criu      string
 	debug, systemdCgroup               bool
 	explain                            optionalText
 	log                                *logger
@@ -87,7 +87,7 @@ func run(args []string) int {
 	fs.BoolVar(&g.systemdCgroup, "systemd-cgroup", false, "let systemd make the cgroups")
 	fs.StringVar(&g.cgroupManager, "cgroup-manager", "", "cgroupfs, systemd or disabled")
 	fs.StringVar(&g.rootless, "rootless", "auto", "accepted for compatibility: true, false or auto; gcrun finds out by itself")
-	fs.String("criu", "", "accepted for compatibility and ignored")
+	fs.StringVar(&g.criu, "criu", "", "the `program` that checkpoint and restore use (default: criu in PATH)")
 	fs.Var(&g.explain, "explain", "print what create, run or exec would do, as text, json or shell, and do nothing")
 	var version, help bool
 	both(fs, &version, "version", "v", "print the version")

@@ -195,8 +195,8 @@ func TestSystemdLifecycle(t *testing.T) {
 	m.wantStatus("paused")
 	m.ok("resume", m.id)
 	m.ok("kill", m.id, "KILL")
+	m.reap(second) // before the first, whose end waits for that of all others in its PID namespace
 	m.reap(pid)
-	m.reap(second)
 	m.ok("delete", m.id)
 	if p := m.show(); p["ActiveState"] != "inactive" || p["LoadState"] != "not-found" {
 		t.Errorf("after delete the unit is %s, %s", p["LoadState"], p["ActiveState"])

@@ -487,6 +487,15 @@ func wait(pid int) (unix.WaitStatus, error) {
 	}
 }
 
+// Adopt is a Process for a child of this one that somebody else has made: CRIU, on a restore.
+func Adopt(pid int) (*Process, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open process %d: %w", pid, err)
+	}
+	return &Process{PID: pid, pidfd: os.NewFile(uintptr(fd), "pidfd")}, nil
+}
+
 // Wait waits for the end of the process and returns its status as a shell does: the exit status, or 128 + n
 // when signal n ended it.
 func (p *Process) Wait() (int, error) {
@@ -515,5 +524,7 @@ func (p *Process) Pidfd() *os.File { return p.pidfd }
 // Close lets go of the descriptors; the process is not touched.
 func (p *Process) Close() {
 	p.pidfd.Close()
-	p.sync.Close()
+	if p.sync != nil {
+		p.sync.Close()
+	}
 }

@@ -25,6 +25,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -95,6 +96,7 @@ func main() {
 		var st unix.Stat_t
 		check(unix.Stat(args[0], &st))
 		fmt.Printf("%d:%d\n", st.Uid, st.Gid)
+<<<<<<< HEAD
 	case "notify":
 		for _, text := range args {
 			conn, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
@@ -108,6 +110,19 @@ func main() {
 		wait()
 	case "net":
 		network()
+=======
+	case "count": // a number a line, each one more than the last, until SIGUSR1 ends it with status 9
+		end := make(chan os.Signal, 1)
+		signal.Notify(end, syscall.SIGUSR1)
+		for n := 1; ; n++ {
+			fmt.Println(n)
+			select {
+			case <-end:
+				os.Exit(9)
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+>>>>>>> ea6a5a5 (gcrun checkpoint and restore through CRIU)
 	case "hook":
 		hook(args[0], args[1])
 	default:

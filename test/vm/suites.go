@@ -46,7 +46,9 @@ var suites = []suite{
 	{Package: "internal/cgroup", At: []string{"v2", "systemd", "rootless", "systemd1", "hybrid"}},
 	{Package: "internal/cgroup/systemd", At: []string{"systemd", "rootless", "systemd1"}},
 	{Package: "test/limits", At: []string{"host", "v2", "systemd", "rootless", "login"}, Programs: gcr},
-	// The systemd driver, with each version of cgroups and as root and as an ordinary user.
+	// The OCI runtime; checkpoint and restore on the kernel of its criu, the systemd driver with each version of cgroups and as root and as an ordinary user.
+	{Package: "gcrun", At: []string{"v2"}, Limit: 12 * time.Minute, Programs: gcrunPrograms},
+	{Package: "gcrun", At: []string{"hybrid"}, Programs: gcrunPrograms, Run: "^TestCheckpoint|^TestRestore|^TestLifecycle$"},
 	{Package: "gcrun", At: []string{"systemd", "rootless", "systemd1"}, Programs: gcrunPrograms, Run: "^TestSystemd|^TestNoBus$"},
 	{Package: "internal/clone", At: []string{"v2", "arm64"}},
 	{Package: "internal/launch", At: []string{"v2", "rootless", "arm64"}},
@@ -57,7 +59,6 @@ var suites = []suite{
 	{Long: true, Package: "test/attacks", At: []string{"v2"}, Programs: map[string]string{".": "gcr", "gcrun": "gcrun/gcrun"}, Limit: 20 * time.Minute},
 	{Long: true, Package: "test/userns", At: []string{"v2"}, Programs: gcr},
 	{Package: "test/network", At: []string{"v2"}, Limit: 8 * time.Minute, Programs: map[string]string{".": "gcr", "test/network/agent": "test/network/agent/agent"}},
-	{Long: true, Package: "gcrun", At: []string{"v2"}, Limit: 10 * time.Minute, Programs: gcrunPrograms},
 	{Long: true, Package: "internal/engine", At: []string{"v2"}, Programs: gcr, Run: "TestEveryCallFails|TestKilledAtEveryStep"},
 	{Package: "internal/..."}, // the rest is pure or the same on every kernel: the host has run it
 }

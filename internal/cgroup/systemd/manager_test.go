@@ -220,7 +220,7 @@ func TestDelegated(t *testing.T) {
 			all, outs = append(all, c), append(outs, out)
 		}
 		for i, c := range all {
-			if err := c.Wait(); err != nil || !strings.Contains(outs[i].String(), "/"+sessionScope) {
+			if err := c.Wait(); err != nil || !strings.HasSuffix(strings.TrimSpace(outs[i].String()), "/"+sessionScope) {
 				t.Errorf("round %d, caller %d: %v: %s", round, i, err, outs[i])
 			}
 		}

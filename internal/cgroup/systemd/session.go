@@ -3,10 +3,12 @@ package systemd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path"
 	"strconv"
 	"strings"
+	"time"
 
 	"gcr/internal/cgroup"
 	"gcr/internal/hostfile"
@@ -89,10 +91,33 @@ func Delegated(ctx context.Context, h cgroup.Host) (cgroup.Host, error) {
 			return h, err
 		}
 	}
-	if now.Mounts[0].Parent == "" {
+	m := &now.Mounts[0]
+	if m.Parent == "" || path.Base(m.Self) != callers {
 		return h, fail("use", errors.New("its group may not be written"))
 	}
+	// Detect goes further up while another caller, whom systemd has just put at the top, is on its way down.
+	m.Parent = path.Dir(m.Self)
+	if err := vacant(ctx, path.Join(m.Point, m.Parent, "cgroup.procs")); err != nil {
+		return h, fail("use", err)
+	}
 	return now, nil
+}
+
+// vacant waits until no process is listed in the file: with one in it, a group cannot hand controllers down.
+func vacant(ctx context.Context, file string) error {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	for {
+		procs, err := hostfile.Read(file, 64<<20)
+		if err != nil || len(procs) == 0 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("processes stay in it: %s", strings.Join(strings.Fields(string(procs)), " "))
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 // needsScope tells that the caller may make groups only in the scope, and that there is a manager to ask for it.
