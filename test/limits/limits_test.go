@@ -143,8 +143,8 @@ func TestLoginSessionHasOneScope(t *testing.T) {
 			t.Errorf("its pids.max is %q, %v", max, err)
 		}
 	}
-	if n := strings.Count(scopes(), ".scope"); n != 1 || !strings.Contains(scopes(), "gcr.scope") {
-		t.Errorf("the scopes of two containers: %q, want gcr.scope alone", scopes())
+	if n := strings.Count("\n"+scopes(), "\ngcr"); n != 1 || !strings.Contains(scopes(), "gcr.scope") {
+		t.Errorf("the scopes of two containers: %q, want gcr.scope beside the manager's own", scopes())
 	}
 	one.end()
 	if _, err := os.Stat("/sys/fs/cgroup" + one.dir); err == nil {
