@@ -147,7 +147,7 @@ func (s Store) Checkpoint(id string, o CheckpointOptions) error {
 	if err := o.checkParent(); err != nil {
 		return err
 	}
-	r.PID, r.Root, r.Parent = c.rec.PID, fmt.Sprintf("/proc/%d/root", c.rec.PID), o.Parent
+	r.PID, r.Root, r.Parent = c.rec.PID, c.rec.Rootfs, o.Parent
 	r.TrackMemory, r.LeaveRunning = o.PreDump, o.LeaveRunning || o.PreDump
 	r.ConfigFile = criuConfig(config.Annotations)
 	if err := c.describe(r, config); err != nil {

@@ -3,6 +3,7 @@ package lab
 import (
 	"bufio"
 	"bytes"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -118,8 +119,9 @@ func play(t *testing.T, r Role) {
 		t.Fatal(err)
 	}
 	args := []string{"-test.run=^" + top + "$", "-test.v", fmt.Sprintf("-test.short=%v", testing.Short())}
-	if f := os.Getenv("GCR_LAB_RUN"); f != "" { // one subtest, for whoever hunts a bug
-		args[0] += "/" + f
+	// What -run selects below the role: "TestX/root/some" plays only those subtests.
+	if parts := strings.SplitN(flag.Lookup("test.run").Value.String(), "/", 3); len(parts) == 3 {
+		args[0] += "/" + parts[2]
 	}
 	cmd := exec.Command(program, args...)
 	cmd.Env = append(os.Environ(), roleVar+"="+string(r), dirVar+"="+dir, gcrVar+"="+GCR(t))

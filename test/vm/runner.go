@@ -85,7 +85,10 @@ func chooseSuites(only string, wanted []place) ([]suite, error) {
 		n := len(chosen)
 		for _, s := range found {
 			if s.Long && name == "" {
-				continue
+				if s.Short == "" {
+					continue
+				}
+				s.Run, s.Limit = s.Short, 0
 			}
 			if s.Package == name || strings.HasSuffix(s.Package, "/"+name) || name == "" {
 				s.At = slices.DeleteFunc(slices.Clone(s.At), func(at string) bool {

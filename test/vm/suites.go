@@ -16,8 +16,10 @@ type suite struct {
 	// Package is a directory below the module's root; one that ends in "/..." stands for every package
 	// with tests below it that has no line of its own.
 	Package string
-	// Long suites take many minutes on an emulated processor: they run only when -only names them.
-	Long bool
+	// Long suites take many minutes on an emulated processor: they run only when -only names them. Otherwise those
+	// of their tests run that Short selects, as Run does, if it selects any.
+	Long  bool
+	Short string
 	// At names the places. None: the tests are pure, the host has run them.
 	At []string
 	// Files are what the tests read beside their package's testdata, relative to the module's root; a
@@ -46,7 +48,8 @@ var suites = []suite{
 	{Package: "internal/cgroup", At: []string{"v2", "systemd", "rootless", "systemd1", "hybrid"}},
 	{Package: "internal/cgroup/systemd", At: []string{"systemd", "rootless", "systemd1"}},
 	{Package: "test/limits", At: []string{"host", "v2", "systemd", "rootless", "login"}, Programs: gcr},
-	// The OCI runtime; checkpoint and restore on the kernel of its criu, the systemd driver with each version of cgroups and as root and as an ordinary user.
+	// The OCI runtime; checkpoint and restore on a kernel of criu's age as well; the systemd driver with each version of
+	// cgroups, as root and as an ordinary user.
 	{Package: "gcrun", At: []string{"v2"}, Limit: 12 * time.Minute, Programs: gcrunPrograms},
 	{Package: "gcrun", At: []string{"hybrid"}, Programs: gcrunPrograms, Run: "^TestCheckpoint|^TestRestore|^TestLifecycle$"},
 	{Package: "gcrun", At: []string{"systemd", "rootless", "systemd1"}, Programs: gcrunPrograms, Run: "^TestSystemd|^TestNoBus$"},
@@ -55,7 +58,10 @@ var suites = []suite{
 	{Package: "internal/program", At: []string{"arm64"}},
 	{Package: "internal/seccomp", At: []string{"arm64"}, Run: "TestDefaultBlocks|TestDefaultRunsPrograms|TestSocketcall|TestActions|TestNotify|TestFlags|TestKills"},
 	// The command of people, as root, as root playing ordinary users, and as an ordinary user with limits.
-	{Long: true, Package: "test/run", At: []string{"v2", "rootless", "arm64"}, Programs: gcr, Limit: 25 * time.Minute},
+	{
+		Long: true, Package: "test/run", At: []string{"v2", "rootless", "arm64"}, Programs: gcr, Limit: 25 * time.Minute,
+		Short: "TestSessions/(root|self)/(hello|limits|status|process|isolation)$",
+	},
 	{Long: true, Package: "test/attacks", At: []string{"v2"}, Programs: map[string]string{".": "gcr", "gcrun": "gcrun/gcrun"}, Limit: 20 * time.Minute},
 	{Long: true, Package: "test/userns", At: []string{"v2"}, Programs: gcr},
 	{Package: "test/network", At: []string{"v2"}, Limit: 8 * time.Minute, Programs: map[string]string{".": "gcr", "test/network/agent": "test/network/agent/agent"}},
