@@ -241,7 +241,10 @@ func TestIOWeights(t *testing.T) {
 			}
 		})
 	}
-	if out, err := exec.Command("modprobe", "bfq").CombinedOutput(); err != nil {
+	childLock.Lock() // no reaping meanwhile
+	out, err := exec.Command("modprobe", "bfq").CombinedOutput()
+	childLock.Unlock()
+	if err != nil {
 		t.Fatalf("load the BFQ scheduler: %v: %s", err, out)
 	}
 	before, err := os.ReadFile(scheduler)

@@ -21,7 +21,12 @@ func (r *reader) statsV1(s *Stats) {
 	if r.has("hugetlb") {
 		s.Hugetlb = map[string]Counter{}
 		for _, size := range r.hugepageSizes("hugetlb.", ".limit_in_bytes") {
-			s.Hugetlb[size] = r.counterV1("hugetlb", "hugetlb."+size+".")
+			prefix := "hugetlb." + size + "."
+			// Where reservations count, they are what the limit refuses; as in v2.
+			if d, ok := r.g.with("hugetlb"); ok && exists(d.dir, prefix+"rsvd.limit_in_bytes") {
+				prefix += "rsvd."
+			}
+			s.Hugetlb[size] = r.counterV1("hugetlb", prefix)
 		}
 	}
 	r.rdma(s)

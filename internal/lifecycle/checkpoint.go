@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"gcr/internal/criu"
+	"gcr/internal/plan"
 	"gcr/internal/procfs"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -217,6 +218,9 @@ func (c *Container) describe(r *criu.Request, config *specs.Spec) error {
 			r.External = append(r.External, externalMount(path.Clean("/"+m.Destination), ""))
 		}
 	}
+	for _, m := range cgroupMounts(config, c.rec.Input.Cgroup) {
+		r.External = append(r.External, externalMount(m.Destination, ""))
+	}
 	if config.Linux == nil {
 		return nil
 	}
@@ -264,6 +268,24 @@ func boundDevices(config *specs.Spec) []string {
 	out := []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"}
 	for _, d := range config.Linux.Devices {
 		out = append(out, path.Clean("/"+d.Path))
+	}
+	return out
+}
+
+// cgroupMounts are the mounts that show a container its own group: parts of the host's hierarchies.
+func cgroupMounts(config *specs.Spec, c plan.Cgroup) []specs.Mount {
+	var out []specs.Mount
+	for _, m := range config.Mounts {
+		if m.Type != "cgroup" && m.Type != "cgroup2" {
+			continue
+		}
+		for _, h := range c.Mounts {
+			place := path.Clean("/" + m.Destination)
+			if c.Version == 1 {
+				place = path.Join(place, h.Name)
+			}
+			out = append(out, specs.Mount{Destination: place, Source: h.Path})
+		}
 	}
 	return out
 }

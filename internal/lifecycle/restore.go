@@ -70,7 +70,8 @@ func (cr *creation) restore(program string, r *criu.Request, k *CheckpointOption
 			cr.release()
 		}
 	}()
-	if _, err := cr.planCgroup(host); err != nil {
+	// Later commands find the parts of the host in it as in one that was made from nothing.
+	if c.rec.Input.Cgroup, err = cr.planCgroup(host); err != nil {
 		return err
 	}
 	if c.rec.Cgroup != nil {
@@ -185,6 +186,9 @@ func (cr *creation) external(r *criu.Request, sess *criu.Session) ([]*os.File, e
 		if bindMount(m) {
 			add(path.Clean("/"+m.Destination), m.Source)
 		}
+	}
+	for _, m := range cgroupMounts(cr.spec, cr.c.rec.Input.Cgroup) {
+		add(m.Destination, m.Source)
 	}
 	if cr.spec.Linux == nil {
 		return nil, nil
