@@ -182,7 +182,6 @@ func TestCheckpointTerminal(t *testing.T) {
 	c.good(nil, "checkpoint", "--image-path", c.images(), b.id)
 	b.reap(pid)
 	master.Close()
-	b.must(os.Remove(socket))
 	receive = receiveConsole(b, socket)
 	c.good(nil, "restore", "--detach", "--console-socket", socket, "--image-path", c.images(), b.id)
 	again, _ := receive()

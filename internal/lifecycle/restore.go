@@ -267,6 +267,20 @@ func (cr *creation) withRoot(r *criu.Request, f func() (int, error)) (int, error
 			if err := unix.Mount(cr.spec.Root.Path, r.Root, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 				return result{0, fmt.Errorf("mount root filesystem %s (root.path): %w", cr.spec.Root.Path, err)}
 			}
+			// CRIU mounts below its working directory, which it finds by these: they must be of the new namespace.
+			for _, dir := range []**os.File{&r.Images, &r.Work} {
+				if *dir == nil {
+					continue
+				}
+				again, err := os.Open((*dir).Name())
+				if err != nil {
+					return result{0, err}
+				}
+				defer again.Close()
+				old := *dir
+				*dir = again
+				defer func() { *dir = old }()
+			}
 			pid, err := f()
 			return result{pid, err}
 		}()
