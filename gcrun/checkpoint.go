@@ -131,8 +131,9 @@ func runRestore(g *globals, c *command, args []string) error {
 	}
 	var forward *launch.Forwarder
 	if !o.Detached {
-		forward = launch.ForwardSignals()
-		forward.Rest()
+		if forward, err = launch.ForwardSignals(); err != nil {
+			return err
+		}
 	}
 	r, err := g.store().Restore(o, f.o)
 	if err != nil {

@@ -23,13 +23,8 @@ var outside = []string{
 
 // inside are the packages of GCR that it may link.
 var inside = []string{
-<<<<<<< HEAD
-	"gcr/gcrun", "gcr/internal/account", "gcr/internal/cgroup", "gcr/internal/cgroup/systemd", "gcr/internal/clone", "gcr/internal/hostfacts", "gcr/internal/hostfile",
-	"gcr/internal/jsonlean", "gcr/internal/launch", "gcr/internal/lifecycle", "gcr/internal/netdevice", "gcr/internal/sigpipe",
-=======
 	"gcr/gcrun", "gcr/internal/account", "gcr/internal/cgroup", "gcr/internal/cgroup/systemd", "gcr/internal/clone", "gcr/internal/criu", "gcr/internal/hostfacts", "gcr/internal/hostfile",
-	"gcr/internal/jsonlean", "gcr/internal/launch", "gcr/internal/lifecycle",
->>>>>>> ea6a5a5 (gcrun checkpoint and restore through CRIU)
+	"gcr/internal/jsonlean", "gcr/internal/launch", "gcr/internal/lifecycle", "gcr/internal/netdevice", "gcr/internal/sigpipe",
 	"gcr/internal/plan", "gcr/internal/procfs", "gcr/internal/program", "gcr/internal/rootfile", "gcr/internal/seccomp", "gcr/internal/spec",
 }
 

@@ -151,7 +151,7 @@ func (s Store) Checkpoint(id string, o CheckpointOptions) error {
 	r.PID, r.Root, r.Parent = c.rec.PID, c.rec.Rootfs, o.Parent
 	r.TrackMemory, r.LeaveRunning = o.PreDump, o.LeaveRunning || o.PreDump
 	r.ConfigFile = criuConfig(config.Annotations)
-	if err := c.describe(r, config); err != nil {
+	if err := c.external(r, config); err != nil {
 		return err
 	}
 	streams, err := standardStreams(c.rec.PID)
@@ -211,8 +211,8 @@ func (o *CheckpointOptions) checkParent() error {
 	return nil
 }
 
-// describe names what in the container comes from outside of it, and the cgroup that holds it still.
-func (c *Container) describe(r *criu.Request, config *specs.Spec) error {
+// external names what in the container comes from outside of it, and the cgroup that holds it still.
+func (c *Container) external(r *criu.Request, config *specs.Spec) error {
 	for _, m := range config.Mounts {
 		if bindMount(m) {
 			r.External = append(r.External, externalMount(path.Clean("/"+m.Destination), ""))

@@ -41,9 +41,6 @@ func (s Store) Restore(o CreateOptions, k CheckpointOptions) (*Running, error) {
 	if cr.c, err = s.make(o.ID); err != nil {
 		return nil, err
 	}
-	for _, w := range cr.warnings {
-		s.warn("%s", w)
-	}
 	if err := cr.restore(program, r, &k); err != nil {
 		cr.undo()
 		return nil, err

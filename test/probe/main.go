@@ -96,7 +96,6 @@ func main() {
 		var st unix.Stat_t
 		check(unix.Stat(args[0], &st))
 		fmt.Printf("%d:%d\n", st.Uid, st.Gid)
-<<<<<<< HEAD
 	case "notify":
 		for _, text := range args {
 			conn, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
@@ -110,7 +109,6 @@ func main() {
 		wait()
 	case "net":
 		network()
-=======
 	case "count": // a number a line, each one more than the last, until SIGUSR1 ends it with status 9
 		end := make(chan os.Signal, 1)
 		signal.Notify(end, syscall.SIGUSR1)
@@ -122,7 +120,6 @@ func main() {
 			case <-time.After(20 * time.Millisecond):
 			}
 		}
->>>>>>> ea6a5a5 (gcrun checkpoint and restore through CRIU)
 	case "hook":
 		hook(args[0], args[1])
 	default:

@@ -22,13 +22,10 @@ var packages = []string{
 	"systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "kmod", "procps",
 	// Subordinate ids, and what tests look at or work with.
 	"uidmap", "iproute2", "nftables", "acl", "attr", "e2fsprogs", "strace", "fuse-overlayfs", "apparmor",
-<<<<<<< HEAD
 	// Networks: the firewalls of others, and what carries packets without root.
 	"iptables", "passt", "slirp4netns",
-=======
-	// Checkpoint and restore; criu locks the network by iptables.
-	"criu", "iptables",
->>>>>>> ea6a5a5 (gcrun checkpoint and restore through CRIU)
+	// Checkpoint and restore.
+	"criu",
 	// One static program makes a whole root file system for a container.
 	"busybox-static",
 }
