@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -77,12 +80,25 @@ func (c *counter) last() int {
 // good runs a command of gcrun and shows CRIU's log when it fails.
 func (c *counter) good(edit func(*exec.Cmd), args ...string) {
 	c.t.Helper()
-	r := c.runWith(edit, args...)
+	// A CRIU that hangs is ended, so that its log can be seen.
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
+	defer cancel()
+	r := c.runWith(func(cmd *exec.Cmd) {
+		if edit != nil {
+			edit(cmd)
+		}
+		context.AfterFunc(ctx, func() {
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				_ = cmd.Process.Kill()
+			}
+		})
+	}, args...)
 	if r.code == 0 {
 		return
 	}
-	for _, log := range []string{"dump.log", "restore.log"} {
-		text, _ := os.ReadFile(filepath.Join(c.images(), log))
+	logs, _ := filepath.Glob(filepath.Join(c.bundle, "*", "*.log"))
+	for _, log := range logs {
+		text, _ := os.ReadFile(log)
 		c.t.Logf("%s:\n%s", log, text)
 	}
 	c.t.Fatalf("gcrun %s: status %d: %s%s", strings.Join(args, " "), r.code, r.stdout, r.stderr)
