@@ -74,6 +74,7 @@ func rootHost() *Host {
 			return 1024, 4096, nil
 		},
 		OwnIDs:   ownRange(4294967295),
+		AppArmor: func() string { return "attr/apparmor/exec" }, SELinux: func() string { return "system_u:system_r:init_t:s0" },
 		Hostname: "laptop", Release: "6.8.0", CPUs: 4,
 		ResolvConf:     []byte("# by NetworkManager\ndomain example.org\nnameserver 127.0.0.53\nnameserver 192.0.2.1\noptions edns0 trust-ad\n"),
 		Files:          fakeFiles{"/etc/passwd": "root:x:0:0::/root:/bin/bash\nme:x:1000:1000::/home/me:/bin/zsh\n", "/bin/bash*": "", "/bin/sh*": ""},

@@ -41,10 +41,13 @@ type Host struct {
 	// ResolvUpstream is the resolv.conf that systemd-resolved keeps beside its stub; empty without it.
 	ResolvUpstream []byte
 	Thermal        []string
-	Files          Files // below the host's root; for a container without a mount namespace
-	Stat           func(path string) (hostfacts.File, error)
-	Devices        func(path string) ([]hostfacts.Device, error)
-	ReadFile       func(path string, max int64) ([]byte, error)
+	// AppArmor returns the file below /proc/PID that takes a profile, empty without AppArmor; SELinux the context that gcr
+	// runs in, empty without SELinux. Both are asked only when a flag names a label.
+	AppArmor, SELinux func() string
+	Files             Files // below the host's root; for a container without a mount namespace
+	Stat              func(path string) (hostfacts.File, error)
+	Devices           func(path string) ([]hostfacts.Device, error)
+	ReadFile          func(path string, max int64) ([]byte, error)
 
 	// Cgroups. ReadHost leaves these three to its caller, who knows the cgroup hierarchy.
 	CgroupWritable bool

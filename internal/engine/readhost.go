@@ -29,6 +29,8 @@ func ReadHost() (*Host, error) {
 		Stat:       hostfacts.Stat,
 		Devices:    hostfacts.Devices,
 		ReadFile:   readBounded,
+		AppArmor:   hostfacts.AppArmorExec,
+		SELinux:    hostfacts.SELinuxContext,
 		InBounding: hostfacts.InBoundingSet,
 		OwnIDs: func() (uids, gids []account.Range) {
 			return ownIDs("/proc/self/uid_map"), ownIDs("/proc/self/gid_map")

@@ -14,6 +14,9 @@ import (
 // the flag, the value and the way out.
 func TestRefuses(t *testing.T) {
 	root, user, tty := rootHost(), userHost(), onTerminal(rootHost())
+	noModules, noPolicy := rootHost(), rootHost()
+	noModules.AppArmor, noModules.SELinux = func() string { return "" }, func() string { return "" }
+	noPolicy.SELinux = func() string { return "kernel" }
 	single := userHost()
 	single.SubUIDs = nil
 	for _, c := range []struct {
@@ -157,6 +160,9 @@ func TestRefuses(t *testing.T) {
 		{"--security-opt seccomp ubuntu", root, []string{"seccomp has no value"}},
 		{"--security-opt seccomp=none.json ubuntu", root, []string{`seccomp profile "/home/me/src/none.json"`, "no such file"}},
 		{"--security-opt label=foo ubuntu", root, []string{"is not a label option"}},
+		{"--security-opt apparmor=mine ubuntu", noModules, []string{`apply apparmor profile "mine" (--security-opt): this kernel has no AppArmor`}},
+		{"--security-opt label=type:t ubuntu", noModules, []string{"apply selinux label (--security-opt): this kernel has no SELinux"}},
+		{"--security-opt label=type:t ubuntu", noPolicy, []string{"no SELinux policy is loaded"}},
 		{"--security-opt systempaths=all ubuntu", root, []string{"systempaths"}},
 		{"--sysctl kernel.core_pattern=|/bin/x ubuntu", root, []string{"parameter of the whole machine"}},
 		{"--sysctl kernel.shmmax ubuntu", root, []string{"is not KEY=VALUE"}},

@@ -22,6 +22,7 @@ import (
 	"gcr/internal/seccomp"
 	"gcr/internal/state"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -120,6 +121,10 @@ func (r *run) prepare() error {
 		Keyring: true, SysAdmin: !host.rootless(),
 	}
 	r.facts.Capabilities, r.facts.LastCap = hostfacts.BoundingSet()
+	if r.cfg.Spec.Process.ApparmorProfile != "" {
+		r.facts.AppArmorExec = hostfacts.AppArmorExec()
+	}
+	r.facts.SELinux = r.cfg.Spec.Process.SelinuxLabel != ""
 	if len(r.cfg.Landlock) > 0 {
 		r.facts.Landlock = hostfacts.LandlockABI()
 	}
@@ -193,6 +198,19 @@ func (r *run) seccomp() error {
 		return &Error{Op: "read", Object: "seccomp profile " + r.cfg.Seccomp, Flag: "--security-opt", Cause: err}
 	}
 	return nil
+}
+
+// notify gives the listener of a seccomp filter to the agent that the profile names.
+func (r *run) notify(pid int, listener *os.File) error {
+	defer listener.Close()
+	profile := r.cfg.Spec.Linux.Seccomp
+	msg, err := seccomp.ProcessState(pid, profile.ListenerMetadata, specs.State{
+		ID: r.cfg.ID, Status: specs.StateCreating, Pid: pid, Bundle: r.path, Annotations: r.cfg.Spec.Annotations,
+	})
+	if err != nil {
+		return err
+	}
+	return seccomp.SendListener(profile.ListenerPath, msg, listener)
 }
 
 // root says what the root filesystem is made from.
@@ -343,6 +361,7 @@ func (r *run) start() (int, error) {
 			}
 		},
 		OnConsole: func(m *os.File) error { master = m; return nil },
+		OnNotify:  r.notify,
 	}
 	if err := r.connect(&opts); err != nil {
 		r.removeCIDFile()

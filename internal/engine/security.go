@@ -14,6 +14,7 @@ func (b *builder) buildSecurity() error {
 	// them, as in Docker and Podman, since sudo and su are expected to work there.
 	noNewPrivileges := b.h.rootless()
 	seen := map[string]bool{}
+	var labels []string
 	for _, value := range b.o.SecurityOpt {
 		key, v, hasValue := strings.Cut(value, "=")
 		if !hasValue {
@@ -63,12 +64,14 @@ func (b *builder) buildSecurity() error {
 			}
 			b.config.Seccomp = v
 		case "apparmor":
-			b.config.AppArmor = v
+			if err := b.appArmor(v); err != nil {
+				return err
+			}
 		case "label":
 			if err := checkLabel(value, v); err != nil {
 				return err
 			}
-			b.config.SELinux = append(b.config.SELinux, v)
+			labels = append(labels, v)
 		case "systempaths":
 			if v != "unconfined" {
 				return badValue(flag, value, "is not a value of systempaths", "systempaths=unconfined masks nothing")
@@ -86,12 +89,15 @@ func (b *builder) buildSecurity() error {
 		if b.config.AppArmor == "" {
 			b.config.AppArmor = "unconfined"
 		}
-		if len(b.config.SELinux) == 0 {
-			b.config.SELinux = []string{"disable"}
+		if len(labels) == 0 {
+			labels = []string{"disable"}
 		}
 		b.unmasked = true
 	}
-	var err error
+	err := b.seLinux(labels)
+	if err != nil {
+		return err
+	}
 	if b.config.Landlock, err = b.o.landlock(); err != nil {
 		return err
 	}

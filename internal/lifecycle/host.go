@@ -44,17 +44,10 @@ func setgroupsDenied(pid int) bool {
 // readLabels finds out about security modules, when the process has labels.
 func readLabels(h *plan.Host, p *specs.Process, mountLabel string) {
 	if p.ApparmorProfile != "" {
-		if b, err := os.ReadFile("/sys/module/apparmor/parameters/enabled"); err == nil && strings.HasPrefix(string(b), "Y") {
-			h.AppArmorExec = plan.AppArmorFiles[1]
-			if f, err := procfs.Open(os.Getpid(), plan.AppArmorFiles[0], unix.O_WRONLY); err == nil {
-				f.Close()
-				h.AppArmorExec = plan.AppArmorFiles[0]
-			}
-		}
+		h.AppArmorExec = hostfacts.AppArmorExec()
 	}
 	if p.SelinuxLabel != "" || mountLabel != "" {
-		var fs unix.Statfs_t
-		h.SELinux = unix.Statfs("/sys/fs/selinux", &fs) == nil && fs.Type == unix.SELINUX_MAGIC
+		h.SELinux = hostfacts.SELinux()
 	}
 }
 

@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +8,7 @@ import (
 
 	"gcr/internal/launch"
 	"gcr/internal/plan"
+	"gcr/internal/seccomp"
 	"gcr/internal/spec"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -152,9 +152,11 @@ func (c *Container) sendListener(config *specs.Spec, pid int, listener *os.File)
 	if profile.ListenerPath == "" {
 		return errors.New("send seccomp listener (linux.seccomp.listenerPath): it is missing, and the profile has SCMP_ACT_NOTIFY")
 	}
-	msg, err := json.Marshal(specs.ContainerProcessState{
-		Version: specs.Version, Fds: []string{specs.SeccompFdName}, Pid: pid, Metadata: profile.ListenerMetadata, State: c.hookState(specs.StateCreating),
-	})
+	status := specs.StateCreating
+	if pid != c.rec.PID {
+		status = specs.StateRunning // a process that exec adds
+	}
+	msg, err := seccomp.ProcessState(pid, profile.ListenerMetadata, c.hookState(status))
 	if err != nil {
 		return err
 	}

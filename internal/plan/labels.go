@@ -41,7 +41,3 @@ func (s label) Emit(e *emitter) {
 	e.Close(proc)
 }
 func (s label) Shell() []string { return nil }
-
-// AppArmorFiles are the places of the file that takes a profile for the next execve, the newer one first
-// (Linux 5.8).
-var AppArmorFiles = []string{"attr/apparmor/exec", "attr/exec"}

@@ -54,7 +54,7 @@ var ociPlans = map[string]func() (*Plan, error){
 	"create": oci(func(in *Input) { in.Wait, in.Listen = true, true }),
 	"hooks":  oci(func(in *Input) { in.Wait, in.Hooks = true, true }),
 	"labels": oci(func(in *Input) {
-		in.Host.AppArmorExec, in.Host.SELinux = AppArmorFiles[0], true
+		in.Host.AppArmorExec, in.Host.SELinux = "attr/apparmor/exec", true
 		in.Spec.Linux.MountLabel = "system_u:object_r:container_file_t:s0"
 		in.Spec.Process.ApparmorProfile, in.Spec.Process.SelinuxLabel = "docker-default", "system_u:system_r:container_t:s0"
 	}),

@@ -3,8 +3,10 @@ package seccomp
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // ProcessState returns the message that an agent gets at listenerPath, together with the descriptor of the
@@ -30,4 +32,21 @@ func ProcessState(pid int, metadata string, state specs.State, more ...string) (
 		Metadata: metadata,
 		State:    state,
 	})
+}
+
+// SendListener hands the listener that seccomp(2) has returned to the agent whose socket is at path, with a message of
+// ProcessState.
+func SendListener(path string, message []byte, listener *os.File) error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("make socket: %w", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		return fmt.Errorf("connect to the seccomp agent at %s (listenerPath): %w", path, err)
+	}
+	if err := unix.Sendmsg(fd, message, unix.UnixRights(int(listener.Fd())), nil, unix.MSG_NOSIGNAL); err != nil {
+		return fmt.Errorf("send the seccomp listener to %s (listenerPath): %w", path, err)
+	}
+	return nil
 }

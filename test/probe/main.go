@@ -82,6 +82,8 @@ func main() {
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println("ready")
 		wait()
+	case "mkdir":
+		fmt.Println(unix.Mkdirat(unix.AT_FDCWD, args[0], 0o755))
 	case "exit":
 		n, err := strconv.Atoi(args[0])
 		check(err)
