@@ -58,6 +58,7 @@ var hostPaths = map[string]string{
 	"internal/lifecycle/exec.go":          "/dev/null of the host",
 	"internal/hostfacts/lsm.go":           "/sys/module",
 	"internal/lifecycle/resctrl.go":       "/sys/fs/resctrl",
+	"internal/lifecycle/restore.go":       "the state directory, and sources of mounts on the host",
 	"internal/lifecycle/start.go":         "the state directory",
 	"internal/lifecycle/status.go":        "the state directory",
 	"internal/lifecycle/store.go":         "the state directory",
