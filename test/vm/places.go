@@ -49,6 +49,8 @@ var machines = []machine{
 	{Name: "systemd1", Arch: "amd64", Kernel: kernel61, Init: "systemd", Args: "systemd.unified_cgroup_hierarchy=0"},
 	{Name: "v1", Arch: "amd64", Kernel: kernel61, Init: "plain", Cgroup: "v1"},
 	{Name: "hybrid", Arch: "amd64", Kernel: kernel61, Init: "plain", Cgroup: "hybrid"},
+	// Debian's kernels have SELinux and start AppArmor, and the two exclude each other.
+	{Name: "selinux", Arch: "amd64", Kernel: kernel612, Init: "plain", Cgroup: "v2", Args: "security=selinux selinux=1"},
 	{Name: "arm64", Arch: "arm64", Kernel: kernelArm64, Init: "plain", Cgroup: "v2"},
 }
 
@@ -62,6 +64,7 @@ var places = []place{
 	{"systemd1", "systemd1", wire.Root, "Linux 6.1, systemd with cgroup v1 and v2 beside it, root in a service"},
 	{"v1", "v1", wire.Root, "Linux 6.1, cgroup v1, root"},
 	{"hybrid", "hybrid", wire.Root, "Linux 6.1, cgroup v1 with v2 beside it, root"},
+	{"selinux", "selinux", wire.Root, "Linux 6.12 with SELinux in place of AppArmor, root"},
 	{"arm64", "arm64", wire.Root, "Linux 6.12 on arm64, cgroup v2, root"},
 }
 

@@ -57,6 +57,8 @@ var suites = []suite{
 	{Package: "internal/launch", At: []string{"v2", "rootless", "arm64"}},
 	{Package: "internal/program", At: []string{"arm64"}},
 	{Package: "internal/seccomp", At: []string{"arm64"}, Run: "TestDefaultBlocks|TestDefaultRunsPrograms|TestSocketcall|TestActions|TestNotify|TestFlags|TestKills"},
+	// Security modules, which the host may not have.
+	{Package: "test/lsm", At: []string{"v2", "selinux"}, Programs: map[string]string{".": "gcr", "gcrun": "gcrun/gcrun"}},
 	// The command of people, as root, as root playing ordinary users, and as an ordinary user with limits.
 	{
 		Long: true, Package: "test/run", At: []string{"v2", "rootless", "arm64"}, Programs: gcr, Limit: 25 * time.Minute,
@@ -76,7 +78,7 @@ var (
 )
 
 // all is every place.
-var all = []string{"host", "v2", "user", "systemd", "rootless", "login", "systemd1", "v1", "hybrid", "arm64"}
+var all = []string{"host", "v2", "user", "systemd", "rootless", "login", "systemd1", "v1", "hybrid", "selinux", "arm64"}
 
 // findSuites expands the list: each line that stands for packages becomes one line for each. A line whose
 // package does not exist (any more) is an error.
