@@ -2,6 +2,7 @@ package hostfacts
 
 import (
 	"os"
+	"strconv"
 	"strings"
 
 	"gcr/internal/procfs"
@@ -36,7 +37,7 @@ func SELinuxContext() string {
 	if !SELinux() {
 		return ""
 	}
-	b, err := procfs.Read("self/attr/current")
+	b, err := procfs.Read(strconv.Itoa(os.Getpid()) + "/attr/current")
 	if err != nil {
 		return ""
 	}
