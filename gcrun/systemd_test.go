@@ -150,9 +150,16 @@ func (m *managed) agree(when string, pid int, memory, pids int64, quota int) {
 
 func TestSystemdLifecycle(t *testing.T) {
 	m := newManaged(t, nil, "sleep")
+	planned := m.ok("--systemd-cgroup", "--explain", "create", m.id)
+	if p := m.show(); p["ActiveState"] != "inactive" {
+		t.Errorf("a plan that is only shown makes the unit: %s", p["ActiveState"])
+	}
 	m.ok("--systemd-cgroup", "create", m.id)
 	pid := m.wantStatus("created")
 	p := m.show()
+	if !strings.Contains(planned, p["ControlGroup"]) {
+		t.Errorf("the plan does not name the group %s:\n%s", p["ControlGroup"], planned)
+	}
 	for name, want := range map[string]string{
 		"ActiveState": "active", "Slice": m.slice, "Delegate": "yes", "TimeoutStopUSec": "3s", "CollectMode": "inactive", "Transient": "yes",
 	} {

@@ -369,7 +369,12 @@ func (cr *creation) planCgroup(host plan.Host) (plan.Cgroup, error) {
 		return planCgroup(ch, nil), nil
 	}
 	opts := cgroup.Options{ID: cr.o.ID, Owner: cgroupOwner(cr.spec)}
-	if cr.o.SystemdCgroup && !cr.explain {
+	if cr.o.SystemdCgroup && cr.explain {
+		if path, err = cr.foreseenScope(path); err != nil {
+			return plan.Cgroup{}, err
+		}
+		opts.Joined = true
+	} else if cr.o.SystemdCgroup {
 		if path, cr.release, err = cr.scope(&ch, path, resources); err != nil {
 			return plan.Cgroup{}, err
 		}

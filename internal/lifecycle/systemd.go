@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"gcr/internal/cgroup"
 	"gcr/internal/cgroup/systemd"
@@ -84,6 +85,24 @@ func (cr *creation) scope(ch *cgroup.Host, cgroupsPath string, r *specs.LinuxRes
 		return "", nil, err
 	}
 	return path, release, nil
+}
+
+// foreseenScope is the path of the group that scope would get from systemd, for a plan that is only shown.
+func (cr *creation) foreseenScope(cgroupsPath string) (string, error) {
+	u := systemdUnit{User: os.Geteuid() != 0 || InUserNamespace()}
+	unit, err := systemd.ParsePath(cgroupsPath, cr.o.ID, u.manager())
+	if err != nil {
+		return "", err
+	}
+	slice, err := systemd.ExpandSlice(unit.Slice)
+	if err != nil {
+		return "", err
+	}
+	top := "/"
+	if u.User {
+		top = fmt.Sprintf("/user.slice/user-%d.slice/user@%[1]d.service", os.Geteuid())
+	}
+	return filepath.Join(top, slice, unit.Name), nil
 }
 
 // enterUserTree makes sure that this process may start others in the scopes of the user's manager.
