@@ -52,7 +52,7 @@ var suites = []suite{
 	// cgroups, as root and as an ordinary user.
 	{Package: "gcrun", At: []string{"v2"}, Limit: 12 * time.Minute, Programs: gcrunPrograms},
 	{Package: "gcrun", At: []string{"hybrid"}, Programs: gcrunPrograms, Run: "^TestCheckpoint|^TestRestore|^TestLifecycle$"},
-	{Package: "gcrun", At: []string{"systemd", "rootless", "systemd1"}, Programs: gcrunPrograms, Run: "^TestSystemd|^TestNoBus$"},
+	{Package: "gcrun", At: []string{"systemd", "rootless", "login", "systemd1"}, Programs: gcrunPrograms, Run: "^TestSystemd|^TestNoBus$"},
 	{Package: "internal/clone", At: []string{"v2", "arm64"}},
 	{Package: "internal/launch", At: []string{"v2", "rootless", "arm64"}},
 	{Package: "internal/program", At: []string{"arm64"}},
