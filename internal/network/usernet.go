@@ -27,8 +27,13 @@ func (p *Plan) userMode() error {
 	} else {
 		tun.Close()
 	}
+	cause, fix := "pasta is not installed", "install the package passt (or slirp4netns)"
 	for _, m := range []Mode{Pasta, Slirp} {
 		if path, err := exec.LookPath(string(m)); err == nil {
+			if m == Pasta && offline() {
+				cause, fix = "this machine has no route to anywhere, and pasta needs one", "connect it (slirp4netns does without)"
+				continue
+			}
 			p.Mode, p.Program = m, path
 			if m == Slirp && len(p.Request.Ports) > 0 {
 				p.Notes = append(p.Notes, "slirp4netns publishes ports on IPv4 only; pasta (Debian package passt) does on IPv6 too")
@@ -36,7 +41,7 @@ func (p *Plan) userMode() error {
 			return p.checkUserPorts()
 		}
 	}
-	return p.noUserMode("pasta is not installed", "install the package passt (or slirp4netns)")
+	return p.noUserMode(cause, fix)
 }
 
 // noUserMode goes without a network where nobody has asked for one, and says so.
