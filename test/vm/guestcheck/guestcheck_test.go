@@ -37,6 +37,7 @@ var promises = map[string]expected{
 	"systemd1": {0, "6.1.", "x86_64", "systemd", "hybrid"},
 	"v1":       {0, "6.1.", "x86_64", "init", "v1"},
 	"hybrid":   {0, "6.1.", "x86_64", "init", "hybrid"},
+	"selinux":  {0, "6.12.", "x86_64", "init", "v2"},
 	"arm64":    {0, "6.12.", "aarch64", "init", "v2"},
 }
 
