@@ -252,6 +252,7 @@ func runPlain(cgroup string) error {
 	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		return fmt.Errorf("ip link set lo up: %w: %s", err, out)
 	}
+	firstConnection()
 	run := fmt.Sprintf("/run/user/%d", wire.UserID)
 	if err := errors.Join(os.MkdirAll("/run/user", 0o755), os.Mkdir(run, 0o700), os.Chown(run, wire.UserID, wire.UserID)); err != nil {
 		return err
