@@ -14,7 +14,6 @@ import (
 	"gcr/internal/launch"
 	"gcr/internal/netdevice"
 	"gcr/internal/plan"
-	"gcr/internal/spec"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -175,8 +174,11 @@ func (cr *creation) load() error {
 			return fmt.Errorf("find directory of pid file: %w", err)
 		}
 	}
-	if cr.spec, cr.data, err = spec.Load(config); err != nil {
+	if cr.spec, cr.data, err = loadConfig(config); err != nil {
 		return err
+	}
+	if cr.o.PidfdSocket == "" {
+		cr.o.PidfdSocket = cr.spec.Annotations[pidfdReceiver]
 	}
 	if cr.spec.Process == nil {
 		if !cr.o.Detached {
@@ -317,11 +319,15 @@ func (cr *creation) input(listen bool) (plan.Input, error) {
 	}
 	readLabels(&host, cr.spec.Process, mountLabel)
 	host.Keyring = !cr.o.NoNewKeyring
+	x, err := withExtras(&host, cr.spec)
+	if err != nil {
+		return plan.Input{}, err
+	}
 	cr.environment()
 	cr.c.effective(cr.spec)
 	setHome(cr.spec.Process, cr.spec.Root.Path)
 	return plan.Input{
-		Spec: cr.spec, Root: plan.Root{Path: cr.spec.Root.Path}, Host: host,
+		Spec: cr.spec, Root: plan.Root{Path: cr.spec.Root.Path}, Host: host, Extras: x,
 		Wait: true, Listen: listen, NoCommand: cr.noCommand, CreateCwd: true, PreserveFDs: cr.o.PreserveFDs, NoPivot: cr.o.NoPivot,
 		Hooks: hasEarlyHooks(cr.spec.Hooks), Resctrl: cr.spec.Linux != nil && cr.spec.Linux.IntelRdt != nil,
 	}, nil

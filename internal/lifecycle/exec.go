@@ -138,7 +138,7 @@ func (s Store) execution(o ExecOptions) (*execution, *os.File, error) {
 	case st == Paused && !o.IgnorePaused:
 		return nil, nil, errors.New("cannot exec in a paused container (use --ignore-paused to override)")
 	}
-	config, _, err := spec.Load(filepath.Join(c.dir, configName))
+	config, err := c.config()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -203,6 +203,17 @@ func (x *execution) plan() (*plan.Plan, launch.Options, func(), error) {
 	}
 	readLabels(&host, x.process, "")
 	host.Keyring = !x.oldKeyring
+	var more plan.Extras
+	if x.path == "" { // a hook is the administrator's: it is not held to what the command is
+		if more, err = withExtras(&host, x.spec); err != nil {
+			return nil, opts, nil, err
+		}
+		if len(more.Landlock) > 0 {
+			p := *x.process
+			p.NoNewPrivileges = true
+			x.process = &p
+		}
+	}
 	ns, err := differentNamespaces(x.c.rec.PID)
 	if err != nil {
 		return nil, opts, nil, err
@@ -211,7 +222,7 @@ func (x *execution) plan() (*plan.Plan, launch.Options, func(), error) {
 		// What counts is the user namespace that the process joins.
 		host.NoSetgroups = setgroupsDenied(x.c.rec.PID)
 	}
-	in := plan.ExecInput{Spec: x.spec, Process: x.process, Host: host, Namespaces: ns, Wait: true, PreserveFDs: x.preserve, Hook: x.early, Path: x.path}
+	in := plan.ExecInput{Spec: x.spec, Process: x.process, Host: host, Extras: more, Namespaces: ns, Wait: true, PreserveFDs: x.preserve, Hook: x.early, Path: x.path}
 	group, err := x.group()
 	if err != nil {
 		return nil, opts, nil, err

@@ -68,12 +68,32 @@ func runHook(kind string, n int, h specs.Hook, st specs.State) error {
 	// A child of the hook may hold the pipes; the hook itself is what counts.
 	cmd.WaitDelay = 10 * time.Second
 	err = cmd.Run()
+	kept := keepOutput(st, stdout.String(), stderr.String())
 	if ctx.Err() != nil {
 		err = fmt.Errorf("hook ran past specified timeout of %ds", *h.Timeout)
 	}
 	// A hook may end without reading its input.
 	if err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, exec.ErrWaitDelay) {
 		return hookError(kind, n, err, stdout.String(), stderr.String())
+	}
+	return kept
+}
+
+// keepOutput appends what a hook has printed to the files that the annotations of crun name.
+func keepOutput(st specs.State, stdout, stderr string) error {
+	for _, o := range []struct{ name, text string }{{hooksStdout, stdout}, {hooksStderr, stderr}} {
+		file := st.Annotations[o.name]
+		if file == "" || o.text == "" {
+			continue
+		}
+		f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, 0o600)
+		if err == nil {
+			_, err = f.WriteString(o.text)
+			err = errors.Join(err, f.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("keep output of hook (annotations[%s]): %w", o.name, err)
+		}
 	}
 	return nil
 }
@@ -102,8 +122,12 @@ func (c *Container) runPoststop(s *specs.Spec) {
 func (c *Container) runInside(kind string, hooks []specs.Hook, st specs.State, s *specs.Spec, pidfd *os.File) error {
 	for n, h := range hooks {
 		stdout, stderr, err := c.runOneInside(kind, h, st, s, pidfd)
+		kept := keepOutput(st, stdout, stderr)
 		if err != nil {
 			return hookError(kind, n, err, stdout, stderr)
+		}
+		if kept != nil {
+			return kept
 		}
 	}
 	return nil

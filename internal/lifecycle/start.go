@@ -9,7 +9,6 @@ import (
 	"gcr/internal/launch"
 	"gcr/internal/plan"
 	"gcr/internal/seccomp"
-	"gcr/internal/spec"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -125,11 +124,8 @@ func (c *Container) config() (*specs.Spec, error) {
 	if c.spec != nil {
 		return c.spec, nil
 	}
-	config, _, err := spec.Load(filepath.Join(c.dir, configName))
-	if err != nil {
-		return nil, err
-	}
-	return config, nil
+	config, _, err := loadConfig(filepath.Join(c.dir, configName))
+	return config, err
 }
 
 // failure puts into words which call of the container's program failed. The plan is a pure function, so it is made

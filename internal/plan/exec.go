@@ -16,6 +16,7 @@ type ExecInput struct {
 	// Process is what to run.
 	Process *specs.Process
 	Host    Host
+	Extras
 	// Namespaces are those of the container that are not the caller's: CLONE_NEW* flags.
 	Namespaces uint64
 	// Cgroup says which cgroup to enter.
@@ -68,6 +69,7 @@ var execOrder = []func(*builder) error{
 	(*builder).ready,
 	(*builder).handOver,
 	(*builder).noNewPrivs,
+	(*builder).landlock,
 	(*builder).seccomp,
 	(*builder).finalCapabilities,
 	(*builder).exec,
@@ -94,7 +96,7 @@ func NewExec(in ExecInput) (*Plan, error) {
 	if in.Process == nil || len(in.Process.Args) == 0 {
 		return nil, fieldError("process.args", "plan command", "there is no command to run", "")
 	}
-	p := &Plan{in: Input{Spec: &spec, Host: in.Host, Cgroup: in.Cgroup, Wait: in.Wait, PreserveFDs: in.PreserveFDs}}
+	p := &Plan{in: Input{Spec: &spec, Host: in.Host, Extras: in.Extras, Cgroup: in.Cgroup, Wait: in.Wait, PreserveFDs: in.PreserveFDs}}
 	p.exec = &execInput{namespaces: in.Namespaces, path: in.Path}
 	b := &builder{in: &p.in, plan: p, spec: &spec, ns: map[specs.LinuxNamespaceType]specs.LinuxNamespace{}}
 	for _, t := range namespaceTypes {

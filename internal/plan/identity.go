@@ -29,7 +29,7 @@ func (b *builder) ids() error {
 		user: u, groups: groups,
 		// Without a range of ids of its own the process may not change its groups (user_namespaces(7),
 		// /proc/PID/setgroups).
-		setgroups: !b.setgroupsDenied(),
+		setgroups: !b.setgroupsDenied() && !b.in.KeepGroups,
 		caps:      b.spec.Process.Capabilities != nil,
 	})
 	return nil

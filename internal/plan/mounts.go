@@ -42,7 +42,11 @@ func (b *builder) mounts() error {
 			return fieldError(field+".type", "plan mount on "+dst, "it is missing", "name a file system, or bind as an option")
 		default:
 			if label := b.spec.Linux.MountLabel; label != "" && b.in.Host.SELinux && labelled(m.Type) {
-				o.data = append(o.data, dataOption{key: "context", value: label})
+				key := b.in.LabelOption
+				if key == "" {
+					key = "context"
+				}
+				o.data = append(o.data, dataOption{key: key, value: label})
 			}
 			b.add(fsMount{target: t, fstype: m.Type, source: m.Source, o: o, options: m.Options, tree: b.trees[i]})
 		}

@@ -99,6 +99,16 @@ var ociPlans = map[string]func() (*Plan, error){
 			Syscalls: []specs.LinuxSyscall{{Names: []string{"mkdir"}, Action: specs.ActNotify}},
 		}
 	}),
+	"mount-context-type": oci(func(in *Input) {
+		in.Host.SELinux, in.LabelOption = true, "rootcontext"
+		in.Spec.Linux.MountLabel = "system_u:object_r:container_file_t:s0"
+	}),
+	"keep-groups": oci(func(in *Input) { in.KeepGroups = true }),
+	"raw-filter":  oci(func(in *Input) { in.Filter = []byte{6, 0, 0, 0, 0, 0, 0xff, 0x7f} }),
+	"exec-landlock": further(func(x *ExecInput) {
+		x.Host.Landlock, x.Process.NoNewPrivileges = 5, true
+		x.Landlock = []LandlockRule{{Path: "/usr"}, {Path: "/tmp", Write: true}}
+	}),
 	"net-devices": oci(func(in *Input) {
 		in.Spec.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth1": {Name: "eth0"}, "enp1s0": {}}
 	}),
@@ -160,6 +170,11 @@ func TestOCIRefuse(t *testing.T) {
 		"linux.memoryPolicy.nodes": func(in *Input) { in.Spec.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: "MPOL_BIND", Nodes: "x"} },
 		"linux.memoryPolicy.flags[0]": func(in *Input) {
 			in.Spec.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: "MPOL_BIND", Nodes: "0", Flags: []specs.MemoryPolicyFlagType{"F"}}
+		},
+		"annotations": func(in *Input) { in.Filter = []byte("seven b") },
+		"linux.seccomp": func(in *Input) {
+			in.StrictFilter = true
+			in.Spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"mkdr"}, Action: specs.ActErrno}}}
 		},
 		"linux.namespaces[0].path": func(in *Input) { in.Spec.Linux.Namespaces[0].Path = "relative" },
 		"linux.seccomp.syscalls": func(in *Input) {

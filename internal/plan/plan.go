@@ -24,6 +24,8 @@ type Input struct {
 	// Files are generated files that mounts of the configuration have as their source, in StateDir.
 	Files []File
 
+	Extras
+
 	// Network has the host side connect the container; nil for none.
 	Network *Network
 
@@ -51,8 +53,6 @@ type Input struct {
 	Resctrl bool
 	// DieWithParent kills the first process when the thread that started it ends (PR_SET_PDEATHSIG).
 	DieWithParent bool
-	// Landlock, unless empty, lists all files that the user's command may reach.
-	Landlock []LandlockRule
 	// Init puts a small init process before the user's command: it passes signals on and reaps orphans.
 	Init bool
 	// CreateCwd makes a working directory that does not exist, as root of the container, instead of refusing it.

@@ -13,12 +13,22 @@ import (
 
 func (b *builder) seccomp() error {
 	profile := b.spec.Linux.Seccomp
-	if profile == nil {
+	var f seccomp.Filter
+	var err error
+	switch {
+	case len(b.in.Filter) > 0:
+		if f, err = b.in.rawFilter(); err != nil {
+			return &Error{What: "read system call filter", Field: "annotations", Cause: err}
+		}
+	case profile == nil:
 		return nil
-	}
-	f, err := seccomp.Compile(profile, seccomp.Native())
-	if err != nil {
-		return &Error{What: "compile system call filter", Field: "linux.seccomp", Cause: err}
+	default:
+		if f, err = seccomp.Compile(profile, seccomp.Native()); err != nil {
+			return &Error{What: "compile system call filter", Field: "linux.seccomp", Cause: err}
+		}
+		if b.in.StrictFilter && len(f.Warnings) > 0 {
+			return fieldError("linux.seccomp", "compile system call filter", f.Warnings[0], "an annotation asks for a profile without unknown names")
+		}
 	}
 	sets, err := b.capabilitySet()
 	if err != nil {

@@ -6,6 +6,7 @@
 //	probe exit N            exit with status N
 //	probe echo TEXT...      print words
 //	probe cat FILE          print a file
+//	probe write FILE TEXT   make a file
 //	probe owner FILE        print user and group id of a file
 //	probe hook FILE NAME    append NAME, the namespaces and standard input to FILE as one line of JSON
 //	probe notify TEXT...    send each text to $NOTIFY_SOCKET, and wait
@@ -94,6 +95,8 @@ func main() {
 		b, err := os.ReadFile(args[0])
 		check(err)
 		os.Stdout.Write(b)
+	case "write":
+		check(os.WriteFile(args[0], []byte(args[1]), 0o644))
 	case "owner":
 		var st unix.Stat_t
 		check(unix.Stat(args[0], &st))
