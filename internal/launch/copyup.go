@@ -35,7 +35,9 @@ func copyUp(t plan.Tree) (*os.File, error) {
 		// The descriptor of the mount is a bare one (O_PATH), with which a mode cannot be changed.
 		var top int
 		if top, err = unix.Openat(int(mnt.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
-			err = copyDir(src, top)
+			if err = copyDir(src, top); err == nil {
+				err = copyOwner(src, top, t.Data)
+			}
 			unix.Close(top)
 		}
 		src.Close()
@@ -45,6 +47,32 @@ func copyUp(t plan.Tree) (*os.File, error) {
 		return nil, &plan.Error{What: "copy " + t.CopyUp + " to its tmpfs", Field: t.Field, Cause: err}
 	}
 	return mnt, nil
+}
+
+// copyOwner gives the tmpfs itself the owner and the mode of the directory, where the options name none.
+func copyOwner(src *os.File, dst int, data [][2]string) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(src.Fd()), &st); err != nil {
+		return err
+	}
+	uid, gid, mode := int(st.Uid), int(st.Gid), true
+	for _, o := range data {
+		switch o[0] {
+		case "uid":
+			uid = -1
+		case "gid":
+			gid = -1
+		case "mode":
+			mode = false
+		}
+	}
+	if err := unix.Fchownat(dst, "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
+		return err
+	}
+	if mode {
+		return unix.Fchmod(dst, st.Mode&0o7777)
+	}
+	return nil
 }
 
 // newTmpfs makes a detached tmpfs (fsopen(2), Linux 5.2).
@@ -77,10 +105,6 @@ func newTmpfs(t plan.Tree) (*os.File, error) {
 // copyDir copies what is in a directory, with modes, owners and times. Nothing is followed: each entry is opened by
 // name relative to its directory.
 func copyDir(src *os.File, dst int) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(src.Fd()), &st); err != nil {
-		return err
-	}
 	names, err := src.Readdirnames(-1)
 	if err != nil {
 		return err
@@ -90,10 +114,7 @@ func copyDir(src *os.File, dst int) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	if err := unix.Fchownat(dst, "", int(st.Uid), int(st.Gid), unix.AT_EMPTY_PATH); err != nil {
-		return err
-	}
-	return unix.Fchmod(dst, st.Mode&0o7777)
+	return nil
 }
 
 func copyEntry(src, dst int, name string) error {
@@ -118,7 +139,10 @@ func copyEntry(src, dst int, name string) error {
 			return err
 		}
 		defer unix.Close(to)
-		return copyDir(f, to)
+		if err := copyDir(f, to); err != nil {
+			return err
+		}
+		return copyOwner(f, to, nil)
 	case unix.S_IFREG:
 		if err := copyFile(src, dst, name, mode); err != nil {
 			return err

@@ -186,6 +186,10 @@ func (cr *creation) load() error {
 		}
 		cr.spec.Process, cr.noCommand = &specs.Process{Cwd: "/"}, true
 	}
+	if cr.spec.Process.Capabilities == nil {
+		// Who names none gets none, as from runc and crun, and not all that the caller has.
+		cr.spec.Process.Capabilities = &specs.LinuxCapabilities{}
+	}
 	// Paths of the configuration are relative to the bundle (config.md, "Root" and "Mounts").
 	if p := cr.spec.Root.Path; !filepath.IsAbs(p) {
 		cr.spec.Root.Path = filepath.Join(cr.bundle, p)

@@ -166,6 +166,12 @@ func (c *Container) describe(o ExecOptions, config *specs.Spec, pidfd *os.File) 
 	if err := spec.CheckProcess(p); err != nil {
 		return nil, err
 	}
+	if p.Capabilities == nil {
+		// A process that names none gets those of the container, as from runc.
+		if p.Capabilities = config.Process.Capabilities; p.Capabilities == nil {
+			p.Capabilities = &specs.LinuxCapabilities{}
+		}
+	}
 	setHome(p, fmt.Sprintf("/proc/%d/root", c.rec.PID))
 	if err := unix.PidfdSendSignal(int(pidfd.Fd()), 0, nil, 0); err != nil {
 		// The process was there all the time if it is there still; otherwise its id, by which its files were read, may be

@@ -22,6 +22,34 @@ func (b *builder) cwd() error {
 	return nil
 }
 
+// rootCwd comes before the change of user.
+func (b *builder) rootCwd() error {
+	if b.spec.Process.User.UID != 0 && path.IsAbs(b.spec.Process.Cwd) {
+		b.add(rootWorkdir{workdir{b.spec.Process.Cwd, b.has(specs.MountNamespace)}})
+	}
+	return nil
+}
+
+// rootWorkdir changes to the working directory with the rights of the container's root. What root may not enter (a
+// network file system knows other roots) is left to the user, who comes after.
+type rootWorkdir struct{ workdir }
+
+func (s rootWorkdir) Info() Info {
+	i := s.workdir.Info()
+	i.What += " as root"
+	i.Why = "the command may start in a directory that its user could not enter, such as the home of another, as with runc and crun; " + i.Why
+	return i
+}
+
+func (s rootWorkdir) Emit(e *emitter) {
+	denied := e.NewLabel()
+	e.Chdir(s.path).OnError(unix.EACCES, denied)
+	e.entered = s.verify(e)
+	e.Bind(denied)
+}
+
+func (s rootWorkdir) Shell() []string { return nil }
+
 // workdir changes to the working directory.
 type workdir struct {
 	path  string
@@ -36,18 +64,34 @@ func (s workdir) Info() Info {
 }
 
 func (s workdir) Emit(e *emitter) {
-	e.Chdir(s.path)
-	if !s.check {
+	if e.entered == nil {
+		e.Chdir(s.path)
+		if s.check {
+			s.verify(e)
+		}
 		return
 	}
+	done := e.NewLabel()
+	e.IfNot(e.entered, 0, done)
+	e.Chdir(s.path)
+	s.verify(e)
+	e.Bind(done)
+}
+
+// verify makes sure that the working directory is inside the root, and returns a value that is not 0 from there on.
+func (s workdir) verify(e *emitter) program.Ref {
 	// getcwd answers "(unreachable)..." for a directory that no path from the root leads to.
 	buf := e.Buffer(unix.PathMax + 16)
-	good := e.NewLabel()
-	e.Call(program.SysGetcwd, buf.At(0), program.Num(unix.PathMax+16))
-	e.IfNot(e.Load32(buf, 0), int64(uint32('(')|uint32('u')<<8|uint32('n')<<16|uint32('r')<<24), good)
-	e.Fail(unix.EXDEV, "the working directory lies inside the root")
-	e.Bind(good)
+	length := e.Call(program.SysGetcwd, buf.At(0), program.Num(unix.PathMax+16))
+	if s.check {
+		good := e.NewLabel()
+		e.IfNot(e.Load32(buf, 0), int64(uint32('(')|uint32('u')<<8|uint32('n')<<16|uint32('r')<<24), good)
+		e.Fail(unix.EXDEV, "the working directory lies inside the root")
+		e.Bind(good)
+	}
+	return length
 }
+
 func (s workdir) Shell() []string { return []string{"cd " + shellQuote(s.path)} }
 
 func (b *builder) searchExecutable() error {

@@ -28,6 +28,8 @@ func clientText(step Step, c *program.Call, errno unix.Errno) string {
 		if c.Sys == program.SysExecve {
 			return fmt.Sprintf("exec %s: %v", s.args[0], errno)
 		}
+	case rootWorkdir:
+		return fmt.Sprintf("chdir to cwd (%q) set in config.json failed: %v", s.path, errno)
 	case workdir:
 		return fmt.Sprintf("chdir to cwd (%q) set in config.json failed: %v", s.path, errno)
 	case bindMount:

@@ -62,6 +62,7 @@ var execOrder = []func(*builder) error{
 	(*builder).rlimits,
 	(*builder).umask,
 	(*builder).boundingSet,
+	(*builder).rootCwd,
 	(*builder).ids,
 	(*builder).cwd,
 	(*builder).capabilities,

@@ -165,7 +165,8 @@ func (s fsMount) Emit(e *emitter) {
 	if s.tree != 0 {
 		mnt := program.FD(s.tree)
 		if attr := s.o.attr.Set | s.o.rec.Set; attr != 0 {
-			e.MountSetattr(mnt, false, program.MountAttr{Set: attr})
+			// A time of access is one of several values: the old one must be cleared (mount_setattr(2)).
+			e.MountSetattr(mnt, false, program.MountAttr{Set: attr, Clear: (s.o.attr.Clear | s.o.rec.Clear) & unix.MOUNT_ATTR__ATIME})
 		}
 		e.attach(mnt, s.open(e, nil), s.o)
 		return

@@ -262,6 +262,7 @@ var order = []func(*builder) error{
 	(*builder).rlimits,
 	(*builder).umask,
 	(*builder).boundingSet,
+	(*builder).rootCwd,
 	(*builder).ids,
 	(*builder).cwd,
 	(*builder).capabilities,

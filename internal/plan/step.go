@@ -37,4 +37,6 @@ type emitter struct {
 	proc program.Ref // our own mount of proc, not reachable by a path that the image could bend
 	dev  program.Ref // the directory that device nodes go into
 	exe  program.Arg // path of the user's program, settled by the search through PATH
+	// entered is not 0 once the working directory has been entered before the change of user; nil without such a try.
+	entered program.Ref
 }

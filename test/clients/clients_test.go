@@ -1,6 +1,6 @@
-// Package clients lets the programs that use an OCI runtime drive gcrun: Podman, Buildah, containerd and Docker. Each has a script here that
-// configures it with the file in contrib/ and uses it as a person does; lib.sh says how they are kept apart from the
-// host. The tests run the scripts, which can be run by themselves as well:
+// Package clients lets the programs that use an OCI runtime drive gcrun: Podman, Buildah, containerd by its own
+// client and by Kubernetes' interface, and Docker. Each has a script here that configures it with the file in contrib/
+// and uses it as a person does; lib.sh says how they are kept apart from the host. The tests run the scripts, which can be run by themselves as well:
 //
 //	go test ./test/clients -run /docker -v
 //	test/clients/docker.sh
@@ -9,11 +9,13 @@ package clients
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -110,6 +112,42 @@ func removeCgroups(name string) {
 		})
 		for i := len(dirs) - 1; i >= 0; i-- {
 			_ = os.Remove(dirs[i])
+		}
+	}
+}
+
+// Each client that docs/gcrun.md promises a test for has one, which uses the file that is shipped for it.
+func TestShippedFilesAreUsed(t *testing.T) {
+	files, err := filepath.Glob("../../contrib/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	scripts, err := filepath.Glob("*.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []byte
+	for _, s := range scripts {
+		text, err := os.ReadFile(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, text...)
+	}
+	if len(files) == 0 {
+		t.Error("contrib/ is empty")
+	}
+	for _, f := range files {
+		use := "contrib/" + filepath.Base(f)
+		if !regexp.MustCompile(regexp.QuoteMeta(use) + `\b`).Match(all) {
+			t.Errorf("no script uses %s", use)
+		}
+		text, err := os.ReadFile(f)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if !bytes.Contains(text, []byte("/usr/local/bin/gcrun")) {
+			t.Errorf("%s does not say where gcrun is", use)
 		}
 	}
 }

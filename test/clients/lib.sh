@@ -33,6 +33,12 @@ if [ "${GCR_CLIENT_INSIDE:-}" = "" ]; then
         GCR_CLIENT_GCRUN=$(mktemp -d)/gcrun
         (cd "$here/../.." && CGO_ENABLED=0 go build -o "$GCR_CLIENT_GCRUN" ./gcrun) || exit 1
     fi
+    # What a test builds itself it builds here, where there is a network: a function of the name outside.
+    if declare -F outside >/dev/null; then
+        GCR_CLIENT_PROGRAMS=$(mktemp -d)
+        export GCR_CLIENT_PROGRAMS
+        outside || exit 1
+    fi
     export GCR_CLIENT_INSIDE=1 GCR_CLIENT_GCRUN GCR_CLIENT_CGROUP="${GCR_CLIENT_CGROUP:-gcr-client-$$}"
     exec unshare --mount --pid --net --ipc --fork --kill-child --mount-proc bash "$0" "$@"
 fi
@@ -65,7 +71,7 @@ cleanup() {
     kill -TERM -1 2>/dev/null
     await alone || kill -KILL -1
     awk -v dir="$work/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | tac | xargs -r umount -l
-    rm -rf "$work"
+    rm -rf "$work" "${GCR_CLIENT_PROGRAMS:-$work}"
 }
 # alone: there is no process but this one.
 alone() {
