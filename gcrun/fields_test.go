@@ -29,6 +29,19 @@ var fields = map[string]struct {
 	"process.cwd that is missing": {func(s *specs.Spec) { s.Process.Cwd = "/tmp/a/b"; s.Root.Readonly = false }, func(t *testing.T, r *report) {
 		want(t, "cwd", r.Cwd, "/tmp/a/b")
 	}},
+	"process.cwd that only root may enter": {func(s *specs.Spec) {
+		s.Process.Cwd, s.Process.User.UID = "/private", 7
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/private", Type: "tmpfs", Source: "tmpfs", Options: []string{"mode=700"}})
+		s.Root.Readonly = false
+	}, func(t *testing.T, r *report) { want(t, "cwd", r.Cwd, "/private") }},
+	"mounts, tmpcopyup with options": {func(s *specs.Spec) {
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/etc", Type: "tmpfs", Source: "tmpfs", Options: []string{"tmpcopyup", "strictatime", "mode=700", "uid=7"}})
+		s.Process.User.UID = 7
+		s.Process.Args = []string{"/probe", "report", "/etc"}
+	}, func(t *testing.T, r *report) {
+		want(t, "mode and owner", r.Places["/etc"].Stat, "40700 7:0")
+		want(t, "contents", strings.Join(r.Places["/etc"].Names, " "), "deep")
+	}},
 	"process.user": {func(s *specs.Spec) {
 		s.Process.User = specs.User{UID: 7, GID: 8, AdditionalGids: []uint32{9, 10}, Umask: ptr(uint32(0o027))}
 	}, func(t *testing.T, r *report) {
@@ -55,6 +68,17 @@ var fields = map[string]struct {
 		for _, set := range []string{"CapBnd", "CapPrm", "CapEff", "CapInh", "CapAmb"} {
 			want(t, set, r.Status[set], "0000000000000000")
 		}
+	}},
+	"process.capabilities, not named": {func(s *specs.Spec) {
+		s.Process.Capabilities, s.Process.NoNewPrivileges = nil, false
+		s.Process.User.UID = 7
+		// The filter can be loaded all the same.
+		s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"ptrace"}, Action: specs.ActErrno}}}
+	}, func(t *testing.T, r *report) {
+		for _, set := range []string{"CapBnd", "CapPrm", "CapEff", "CapInh", "CapAmb"} {
+			want(t, set, r.Status[set], "0000000000000000")
+		}
+		want(t, "mode", r.Status["Seccomp"], "2")
 	}},
 	"process.rlimits": {func(s *specs.Spec) {
 		s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_CORE", Soft: 5, Hard: 6}, {Type: "RLIMIT_NOFILE", Soft: 70, Hard: 80}}

@@ -274,7 +274,11 @@ type report struct {
 	Exe                  string
 	Terminal             bool
 	Rows, Cols           int
-	Keyring              int
+	Places               map[string]struct {
+		Stat  string
+		Names []string
+	}
+	Keyring int
 }
 
 func (r *report) mount(point string) (found struct{ Root, Point, Options, Optional, Type, Source, Super string }) {

@@ -1,7 +1,7 @@
 // Command probe is what runs inside the containers of the tests. It is static and needs nothing, so a root
 // filesystem that holds it alone is enough.
 //
-//	probe report            print as JSON what the process sees of itself and its surroundings
+//	probe report [PATH...]  print as JSON what the process sees of itself, its surroundings and the paths
 //	probe sleep             wait until it is killed, and reap orphans
 //	probe exit N            exit with status N
 //	probe echo TEXT...      print words
@@ -59,6 +59,18 @@ type Report struct {
 	Terminal   bool
 	Rows, Cols int
 	Keyring    int // serial number of the session keyring, 0 without one
+
+	Machine     string            // of uname(2)
+	UIDMap      string            // of /proc/self/uid_map
+	GIDMap      string            // of /proc/self/gid_map
+	Clocks      string            // of /proc/self/timens_offsets
+	SessionKeys string            // description of the session keyring
+	Loopback    string            // flags of the network device lo
+	Network     []string          // names of the network devices
+	Calls       map[string]string // what harmless system calls give: "ok" or the error
+	Places      map[string]Place  // the paths of the command line
+	Dumpable    int
+	PGID        int
 }
 
 // Mount is one line of /proc/self/mountinfo.
@@ -74,7 +86,13 @@ func main() {
 	args := os.Args[min(2, len(os.Args)):]
 	switch cmd {
 	case "report":
-		b, err := json.Marshal(report())
+		r := report()
+		r.Places = map[string]Place{}
+		for _, path := range args {
+			r.Places[path] = look(path)
+		}
+		r.Calls = calls()
+		b, err := json.Marshal(r)
 		check(err)
 		fmt.Println(string(b))
 	case "sleep":
@@ -262,7 +280,7 @@ func report() Report {
 		r.Dev = append(r.Dev, fmt.Sprintf("%s %o %d:%d %d:%d %s", name, st.Mode, unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev)), st.Uid, st.Gid, link))
 	}
 	sort.Strings(r.Dev)
-	for _, key := range []string{"net/ipv4/ip_forward", "kernel/msgmax", "kernel/shmmax", "kernel/hostname"} {
+	for _, key := range sysctls {
 		if v := text("/proc/sys/" + key); v != "" {
 			r.Sysctl[key] = strings.TrimSpace(v)
 		}
@@ -272,6 +290,9 @@ func report() Report {
 	if ws, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ); err == nil {
 		r.Terminal, r.Rows, r.Cols = true, int(ws.Row), int(ws.Col)
 	}
+	r.Machine = unix.ByteSliceToString(u.Machine[:])
+	r.UIDMap, r.GIDMap, r.Clocks = words(text("/proc/self/uid_map")), words(text("/proc/self/gid_map")), words(text("/proc/self/timens_offsets"))
+	surroundings(&r)
 	return r
 }
 
