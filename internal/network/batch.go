@@ -1,6 +1,7 @@
 package network
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -132,26 +133,75 @@ func (b *batch) run() error {
 	return firstErr
 }
 
-// index finds the number of an interface.
-func (b *batch) index(name string) (int, error) {
-	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, 0)
-	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	req.AddData(str(unix.IFLA_IFNAME, name))
+// link is what gcr looks at of an interface.
+type link struct {
+	index int
+	up    bool
+	kind  string // "bridge", "veth"; empty for one of a driver
+}
+
+// ask sends one request that is answered by one message, and returns that without its header; an empty answer for an
+// error of the kernel, which is returned as a number.
+func (b *batch) ask(kind int, parts ...nl.NetlinkRequestData) ([]byte, error) {
+	req := nl.NewNetlinkRequest(kind, 0)
+	for _, p := range parts {
+		req.AddData(p)
+	}
 	if err := unix.Sendto(b.fd, req.Serialize(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return 0, linkError("find interface "+name, err)
+		return nil, err
 	}
 	buf := make([]byte, 1<<15)
-	n, _, err := unix.Recvfrom(b.fd, buf, 0)
+	for {
+		n, _, err := unix.Recvfrom(b.fd, buf, 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if n < unix.SizeofNlMsghdr+4 {
+			return nil, errors.New("the kernel's answer is cut short")
+		}
+		if binary.NativeEndian.Uint16(buf[4:]) == unix.NLMSG_ERROR {
+			return nil, unix.Errno(-int32(binary.NativeEndian.Uint32(buf[unix.SizeofNlMsghdr:])))
+		}
+		return buf[unix.SizeofNlMsghdr:n], nil
+	}
+}
+
+// find looks at one interface by its name, without a list of all: there is one for each container. ENODEV is
+// returned as such.
+func (b *batch) find(name string) (link, error) {
+	m, err := b.ask(unix.RTM_GETLINK, nl.NewIfInfomsg(unix.AF_UNSPEC), str(unix.IFLA_IFNAME, name))
+	if errors.Is(err, unix.ENODEV) {
+		return link{}, err
+	}
 	if err != nil {
-		return 0, linkError("find interface "+name, err)
+		return link{}, linkError("find interface "+name, err)
 	}
-	if n < unix.SizeofNlMsghdr+unix.SizeofIfInfomsg {
-		return 0, linkError("find interface "+name, unix.ENODEV)
+	if len(m) < unix.SizeofIfInfomsg {
+		return link{}, linkError("find interface "+name, errors.New("the kernel's answer is cut short"))
 	}
-	if binary.NativeEndian.Uint16(buf[4:]) == unix.NLMSG_ERROR {
-		return 0, linkError("find interface "+name, unix.Errno(-int32(binary.NativeEndian.Uint32(buf[unix.SizeofNlMsghdr:]))))
+	l := link{index: int(binary.NativeEndian.Uint32(m[4:])), up: binary.NativeEndian.Uint32(m[8:])&unix.IFF_UP != 0}
+	attrs, err := nl.ParseRouteAttr(m[unix.SizeofIfInfomsg:])
+	if err != nil {
+		return link{}, linkError("find interface "+name, err)
 	}
-	return int(binary.NativeEndian.Uint32(buf[unix.SizeofNlMsghdr+4:])), nil
+	for _, a := range attrs {
+		if a.Attr.Type&^unix.NLA_F_NESTED != unix.IFLA_LINKINFO {
+			continue
+		}
+		infos, err := nl.ParseRouteAttr(a.Value)
+		if err != nil {
+			return link{}, linkError("find interface "+name, err)
+		}
+		for _, i := range infos {
+			if i.Attr.Type == nl.IFLA_INFO_KIND {
+				l.kind = string(bytes.TrimRight(i.Value, "\x00"))
+			}
+		}
+	}
+	return l, nil
 }
 
 // The requests that gcr makes.

@@ -15,12 +15,8 @@ import (
 // the chain DOCKER-USER for this and never touches it; without it they go to the top of FORWARD.
 
 // besideOthers adds what is missing for the bridges. It costs three reads where no such table is there.
-func besideOthers(bridges []string) error {
-	c, err := nftables.New(nftables.AsLasting())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.CloseLasting() }()
+func besideOthers(c *nftables.Conn, bridges []string) error {
+	changed := false
 	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6} {
 		chain, err := exceptionsChain(c, family)
 		if err != nil {
@@ -36,6 +32,7 @@ func besideOthers(bridges []string) error {
 		for _, b := range bridges {
 			for _, key := range []expr.MetaKey{expr.MetaKeyIIFNAME, expr.MetaKeyOIFNAME} {
 				if findException(rules, b, key) == nil {
+					changed = true
 					c.InsertRule(&nftables.Rule{Table: chain.Table, Chain: chain, Exprs: []expr.Any{
 						&expr.Meta{Key: key, Register: reg},
 						&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: append([]byte(b), 0)},
@@ -45,8 +42,10 @@ func besideOthers(bridges []string) error {
 			}
 		}
 	}
-	if err := c.Flush(); err != nil {
-		return tableError("add exceptions to chain FORWARD", err)
+	if changed {
+		if err := c.Flush(); err != nil {
+			return tableError("add exceptions to chain FORWARD", err)
+		}
 	}
 	return withFirewalld(c, bridges, (*firewalld).trust)
 }

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,7 +21,7 @@ import (
 
 // ensure makes the bridge of a network and the nftables table when they are not there, and returns with the
 // store locked shared: until the lock is let go nobody rebuilds the table or removes the network.
-func (s *Store) ensure(defs []*Definition) (*os.File, error) {
+func (s *Store) ensure(c *nftables.Conn, defs []*Definition) (*os.File, error) {
 	l, err := s.lock(unix.LOCK_SH)
 	if err != nil {
 		return nil, err
@@ -34,7 +36,7 @@ func (s *Store) ensure(defs []*Definition) (*os.File, error) {
 				return false, err
 			}
 		}
-		return s.tableReady()
+		return s.tableReady(c)
 	}
 	ok, err := ready()
 	if err == nil && !ok {
@@ -114,28 +116,37 @@ func (s *Store) undoHostSide(defs []*Definition) (func(), error) {
 
 // bridgeReady reports whether the bridge is there, up and has its addresses.
 func bridgeReady(d *Definition) (bool, error) {
-	l, err := netlink.LinkByName(d.Bridge)
+	b, err := newBatch()
 	if err != nil {
-		if errors.As(err, &netlink.LinkNotFoundError{}) {
-			return false, nil
-		}
-		return false, linkError("look for bridge "+d.Bridge, err)
+		return false, err
 	}
-	if l.Type() != "bridge" {
-		return false, &Error{What: "use bridge " + d.Bridge, Cause: text("the interface of that name is a " + l.Type()), Hint: "remove it, or gcr network rm " + d.Name + " and create it anew"}
-	}
-	if l.Attrs().RawFlags&unix.IFF_UP == 0 {
+	defer b.close()
+	l, err := b.find(d.Bridge)
+	if errors.Is(err, unix.ENODEV) {
 		return false, nil
 	}
-	have := map[netip.Addr]bool{}
-	addrs, err := netlink.AddrList(l, unix.AF_UNSPEC)
 	if err != nil {
-		return false, linkError("read addresses of "+d.Bridge, err)
+		return false, err
 	}
-	for _, a := range addrs {
-		have[prefixOf(a.IPNet).Addr()] = true
+	if l.kind != "bridge" {
+		return false, &Error{What: "use bridge " + d.Bridge, Cause: text("the interface of that name is no bridge, but " + cmp.Or(l.kind, "a device")), Hint: "remove it, or gcr network rm " + d.Name + " and create it anew"}
 	}
-	return (!d.Gateway4.IsValid() || have[d.Gateway4]) && (!d.Gateway6.IsValid() || have[d.Gateway6] || !hasIPv6()), nil
+	return l.up && b.routed(d.Gateway4) && (!hasIPv6() || b.routed(d.Gateway6)), nil
+}
+
+// routed reports whether the host has an address; it has one that is not valid. The local routing table is asked,
+// for the kernel has no way to ask for one address but to list all.
+func (b *batch) routed(a netip.Addr) bool {
+	if !a.IsValid() {
+		return true
+	}
+	rt := &nl.RtMsg{}
+	rt.Family, rt.Dst_len = unix.AF_INET, uint8(a.BitLen())
+	if a.Is6() {
+		rt.Family = unix.AF_INET6
+	}
+	m, err := b.ask(unix.RTM_GETROUTE, rt, nl.NewRtAttr(unix.RTA_DST, a.AsSlice()))
+	return err == nil && len(m) >= unix.SizeofRtMsg && m[7] == unix.RTN_LOCAL
 }
 
 // hasIPv6 reports whether the kernel has IPv6.

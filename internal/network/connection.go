@@ -13,6 +13,7 @@ import (
 
 	"gcr/internal/state"
 
+	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -233,20 +234,26 @@ func (c *Connection) Attach(pid int, netns *os.File) error {
 		return c.attachUserNet(pid)
 	}
 	s := c.plan.store
-	lock, err := s.ensure(c.plan.Defs)
+	// One socket for all that is asked of nf_tables.
+	nft, err := nftables.New(nftables.AsLasting())
+	if err != nil {
+		return tableError("look for table "+TableName, err)
+	}
+	defer func() { _ = nft.CloseLasting() }()
+	lock, err := s.ensure(nft, c.plan.Defs)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
 	published := make(chan error, 1)
 	go func() {
-		err := s.publish(c.record)
+		err := s.publish(nft, c.record)
 		var bridges []string
 		for _, d := range c.plan.Defs {
 			bridges = append(bridges, d.Bridge)
 		}
 		if err == nil {
-			err = besideOthers(bridges)
+			err = besideOthers(nft, bridges)
 		}
 		published <- err
 	}()
@@ -288,7 +295,7 @@ func (c *Connection) makeLinks(netns *os.File) error {
 	defer host.close()
 	for i, d := range c.plan.Defs {
 		e := &c.record.Endpoints[i]
-		bridge, err := net.InterfaceByName(d.Bridge)
+		bridge, err := host.find(d.Bridge)
 		if err != nil {
 			return linkError("find bridge "+d.Bridge, err)
 		}
@@ -296,19 +303,20 @@ func (c *Connection) makeLinks(netns *os.File) error {
 		if err != nil {
 			return err
 		}
-		host.vethPair(e.HostLink, e.Interface, bridge.Index, netns, mac, d.MTU)
+		host.vethPair(e.HostLink, e.Interface, bridge.index, netns, mac, d.MTU)
 	}
 	if err := host.run(); err != nil {
 		return err
 	}
-	inside.up("lo", 1)
+	// The container's first process sets lo up by itself.
 	way4, way6 := false, false
 	for i, d := range c.plan.Defs {
 		e := &c.record.Endpoints[i]
-		index, err := inside.index(e.Interface)
+		l, err := inside.find(e.Interface)
 		if err != nil {
-			return err
+			return linkError("find "+e.Interface+" of the container", err)
 		}
+		index := l.index
 		inside.up(e.Interface, index)
 		if e.Address4.IsValid() {
 			inside.address(e.Interface, index, e.Address4, d.Subnet4)

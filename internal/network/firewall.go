@@ -40,14 +40,10 @@ func (s *Store) shape(defs []*Definition) string {
 
 // tableReady reports whether the table is there in the shape that it should have. The shape is a mark in the
 // table itself: a file would be believed after somebody has flushed the rules.
-func (s *Store) tableReady() (bool, error) {
+func (s *Store) tableReady(c *nftables.Conn) (bool, error) {
 	defs, err := s.List()
 	if err != nil {
 		return false, err
-	}
-	c, err := nftables.New()
-	if err != nil {
-		return false, tableError("look for table "+TableName, err)
 	}
 	set, err := c.GetSetByName(nftTable(), shapeMark+s.shape(defs))
 	if errors.Is(err, unix.ENOENT) {
@@ -163,26 +159,26 @@ func (s *Store) records() []*Record {
 }
 
 // publish puts a container's ports into the maps. The store is locked shared.
-func (s *Store) publish(r *Record) error {
-	return s.change(r, func(c *nftables.Conn, set *nftables.Set, els []nftables.SetElement) error {
+func (s *Store) publish(c *nftables.Conn, r *Record) error {
+	return s.change(c, r, func(c *nftables.Conn, set *nftables.Set, els []nftables.SetElement) error {
 		return c.SetAddElements(set, els)
 	})
 }
 
 func (s *Store) withdraw(r *Record) error {
-	return s.change(r, func(c *nftables.Conn, set *nftables.Set, els []nftables.SetElement) error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	return s.change(c, r, func(c *nftables.Conn, set *nftables.Set, els []nftables.SetElement) error {
 		return c.SetDeleteElements(set, els)
 	})
 }
 
-func (s *Store) change(r *Record, do func(*nftables.Conn, *nftables.Set, []nftables.SetElement) error) error {
+func (s *Store) change(c *nftables.Conn, r *Record, do func(*nftables.Conn, *nftables.Set, []nftables.SetElement) error) error {
 	e := r.publisher()
 	if e == nil {
 		return nil
-	}
-	c, err := nftables.New()
-	if err != nil {
-		return err
 	}
 	for _, m := range mapsOf(e.Network, e.Address4.IsValid(), e.Address6.IsValid()) {
 		for _, p := range r.Ports {

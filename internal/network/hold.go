@@ -27,14 +27,12 @@ func (c *Connection) holdPorts() error {
 	if c.plan.Mode != Bridge || len(c.plan.Request.Ports) == 0 {
 		return nil
 	}
-	others := c.plan.store.records()
 	e := &c.record.Endpoints[0]
 	for _, p := range c.plan.Request.Ports {
-		for _, o := range others {
-			for _, q := range o.Ports {
-				if o.ID != c.record.ID && p.HostPort != 0 && p.overlaps(q) {
-					return &Error{What: "publish " + p.String(), Flag: "-p", Cause: fmt.Errorf("port %d of the host belongs to container %s", p.HostPort, filepath.Base(o.Dir)), Hint: "choose another port of the host"}
-				}
+		if p.Proto == "sctp" {
+			// No socket keeps such a port.
+			if err := c.heldByOther(p); err != nil {
+				return err
 			}
 		}
 		if p.HostPort == 0 {
@@ -63,6 +61,11 @@ func (c *Connection) holdPorts() error {
 				continue
 			}
 			h, err := hold(p, f.suffix)
+			if errors.Is(err, unix.EADDRINUSE) {
+				if err := c.heldByOther(p); err != nil {
+					return err
+				}
+			}
 			if err != nil {
 				return portError(p, err)
 			}
@@ -72,6 +75,18 @@ func (c *Connection) holdPorts() error {
 			}
 		}
 		c.record.Ports = append(c.record.Ports, p)
+	}
+	return nil
+}
+
+// heldByOther finds the container that has a port of the host.
+func (c *Connection) heldByOther(p Port) error {
+	for _, o := range c.plan.store.records() {
+		for _, q := range o.Ports {
+			if o.ID != c.record.ID && p.HostPort != 0 && p.overlaps(q) {
+				return &Error{What: "publish " + p.String(), Flag: "-p", Cause: fmt.Errorf("port %d of the host belongs to container %s", p.HostPort, filepath.Base(o.Dir)), Hint: "choose another port of the host"}
+			}
+		}
 	}
 	return nil
 }
