@@ -57,8 +57,11 @@ func Create(root, name string) (*Dir, error) {
 		return nil, err
 	}
 	path := filepath.Join(root, name)
-	for range 10 {
-		d, err := create(path)
+	for range 100 {
+		d, err := create(root, path)
+		if errors.Is(err, errSwept) {
+			continue
+		}
 		if !errors.Is(err, fs.ErrExist) {
 			return d, err
 		}
@@ -69,24 +72,36 @@ func Create(root, name string) (*Dir, error) {
 	return nil, fmt.Errorf("make state directory %s: it keeps being made by somebody else", path)
 }
 
-func create(path string) (*Dir, error) {
-	if err := os.Mkdir(path, 0o700); err != nil {
+// errSwept says that a sweep has taken a directory for that of a dead container before it was locked.
+var errSwept = errors.New("swept away while it was made")
+
+// create makes the directory under a name of its own and renames it once it is locked: so a container has a lock from
+// the moment that it has its name.
+func create(root, path string) (*Dir, error) {
+	tmp, err := os.MkdirTemp(root, ".new-")
+	if err != nil {
 		return nil, fmt.Errorf("make state directory: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	lock, err := os.OpenFile(filepath.Join(tmp, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errSwept
+	}
 	if err != nil {
-		os.Remove(path)
+		os.Remove(tmp)
 		return nil, fmt.Errorf("make state directory: %w", err)
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		// A sweep has come between and is about to remove what it takes for dead.
-		lock.Close()
-		return nil, fmt.Errorf("lock %s: %w", path, fs.ErrExist)
+		lock.Close() // a sweep has it, and removes it
+		return nil, errSwept
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(lock.Fd()), &st); err != nil || st.Nlink == 0 {
+	switch err := unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE); {
+	case errors.Is(err, unix.ENOENT): // a sweep was faster, and has let go of the lock
 		lock.Close()
-		return nil, fmt.Errorf("lock %s: %w", path, fs.ErrExist)
+		return nil, errSwept
+	case err != nil:
+		os.RemoveAll(tmp)
+		lock.Close()
+		return nil, fmt.Errorf("make state directory %s: %w", path, err)
 	}
 	return &Dir{path, lock}, nil
 }
@@ -154,7 +169,7 @@ func sweep(path string, clean func(string) error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		// Killed between mkdir and the lock, or being made this very moment: only an empty directory is
-		// removed, and its maker tries again.
+		// removed, and its maker makes another.
 		_ = os.Remove(path)
 		return nil
 	case err != nil:
