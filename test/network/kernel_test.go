@@ -1,7 +1,6 @@
 package network
 
 import (
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -43,7 +42,7 @@ func TestSCTP(t *testing.T) {
 }
 
 // TestWithoutNFTables has one line that says what the kernel lacks, nothing left, and a container by the ways that do
-// without. Once nf_tables seems to be missing altogether; once, where it is a module, it cannot be loaded.
+// without.
 func TestWithoutNFTables(t *testing.T) {
 	output(t, "network", "prune")
 	refused := func(t *testing.T, want string, prefix ...string) {
@@ -72,25 +71,4 @@ func TestWithoutNFTables(t *testing.T) {
 		}
 	}
 	t.Run("no netfilter", func(t *testing.T) { refused(t, "protocol not supported", agent, "without") })
-	t.Run("module missing", func(t *testing.T) {
-		if os.Getenv("GCR_VM_PLACE") == "" {
-			t.Skip("taken away from the whole machine: only in a VM of the bench")
-		}
-		if _, err := os.Stat("/sys/module/nf_tables/refcnt"); err != nil {
-			t.Skip("the kernel has nf_tables built in, it cannot be taken away")
-		}
-		// The kernel starts modprobe outside of the tests' mount namespace.
-		const loader = "/proc/sys/kernel/modprobe"
-		old, err := os.ReadFile(loader)
-		must(err)
-		must(os.WriteFile(loader, []byte("/bin/false"), 0))
-		defer func() { must(os.WriteFile(loader, old, 0)) }()
-		// Modules that use it first; what the dead namespaces of earlier tests hold is let go in the kernel's own time.
-		eventually(t, "nf_tables to be unloaded", func() bool {
-			_ = sh(`nft flush ruleset || true; for i in 1 2 3 4; do for m in $(lsmod | sed -n 's/^\(nft_[a-z0-9_]*\|nf_tables\) .*/\1/p'); do rmmod $m 2>/dev/null || true; done; done`)
-			_, err := os.Stat("/sys/module/nf_tables")
-			return err != nil
-		})
-		refused(t, "the kernel does not take the rules")
-	})
 }
