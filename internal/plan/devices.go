@@ -30,6 +30,9 @@ func (b *builder) devices() error {
 	if !b.has(specs.MountNamespace) {
 		return nil
 	}
+	if b.joinsMounts() && len(b.spec.Linux.Devices) == 0 && b.hasMount("/dev") == nil && !b.spec.Process.Terminal {
+		return nil // /dev is the other container's
+	}
 	// A /dev that is bound from somewhere else comes with its nodes.
 	if m := b.hasMount("/dev"); m != nil {
 		if o, err := parseOptions(m.Options); err == nil && (o.bind || m.Type == "bind") {

@@ -41,6 +41,10 @@ func hint(step Step, c *program.Call, errno unix.Errno, in *Input) string {
 		if errno == unix.EPERM || errno == unix.EACCES {
 			return "a security module does not let this user namespace mount; on Ubuntu see the sysctl kernel.apparmor_restrict_unprivileged_userns"
 		}
+	case scheduler:
+		if errno == unix.EPERM {
+			return "real-time policies need CAP_SYS_NICE on the host and, with a kernel that shares real-time out among groups (CONFIG_RT_GROUP_SCHED), linux.resources.cpu.realtimeRuntime"
+		}
 	case rlimit:
 		if errno == unix.EPERM {
 			return "raising a hard limit needs CAP_SYS_RESOURCE on the host: ask for no more than the caller has (ulimit -H)"

@@ -82,6 +82,14 @@ var ociPlans = map[string]func() (*Plan, error){
 		in.Host.SysAdmin = false
 		in.Spec.Linux.Namespaces[0].Path = "/proc/42/ns/pid"
 	}),
+	"join-mount-namespace": oci(func(in *Input) {
+		for i := range in.Spec.Linux.Namespaces {
+			if ns := &in.Spec.Linux.Namespaces[i]; ns.Type == specs.MountNamespace {
+				ns.Path = "/proc/42/ns/mnt"
+			}
+		}
+		in.Spec.Mounts, in.Root.Path = nil, "/srv"
+	}),
 	"join-user-namespace": oci(func(in *Input) {
 		in.Spec.Linux.Namespaces = append(in.Spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/proc/42/ns/user"})
 	}),

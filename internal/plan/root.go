@@ -19,7 +19,7 @@ const RootDir = "root"
 const ScratchDir = "scratch"
 
 func (b *builder) propagation() error {
-	if !b.has(specs.MountNamespace) || b.ns[specs.MountNamespace].Path != "" {
+	if !b.has(specs.MountNamespace) || b.joinsMounts() {
 		return nil
 	}
 	flag, name := uint64(unix.MS_SLAVE), "rslave"
@@ -56,10 +56,18 @@ func (s propagation) Emit(e *emitter) {
 }
 func (s propagation) Shell() []string { return []string{"mount --make-" + s.name + " /"} }
 
+// joinsMounts reports whether the mount namespace is another container's. It has its root already, which must stay:
+// pivot_root would change it for every process there.
+func (b *builder) joinsMounts() bool { return b.ns[specs.MountNamespace].Path != "" }
+
 func (b *builder) rootfs() error {
+	if r := b.in.Root; b.joinsMounts() && r.Path != "" && len(r.Lower) == 0 && len(r.Host) == 0 {
+		b.add(plainRoot{path: r.Path, joined: true})
+		return nil
+	}
 	if !b.has(specs.MountNamespace) {
 		if p := b.in.Root.Path; p != "" && filepath.Clean(p) != "/" {
-			b.add(plainRoot{p})
+			b.add(plainRoot{path: p})
 		}
 		return nil
 	}
@@ -297,6 +305,9 @@ func (b *builder) readonlyRoot() error {
 		return nil
 	}
 	if b.spec.Root != nil && b.spec.Root.Readonly {
+		if b.joinsMounts() {
+			return fieldError("root.readonly", "plan root filesystem", "the mount namespace is another container's, whose root would become read-only with it", "leave it out")
+		}
 		b.add(readonlyRoot{})
 	}
 	return nil
@@ -329,7 +340,7 @@ func (s readonlyRoot) Shell() []string { return []string{`mount -o remount,bind,
 
 func (b *builder) pivot() error {
 	switch {
-	case !b.has(specs.MountNamespace):
+	case !b.has(specs.MountNamespace), b.joinsMounts():
 		if p := b.in.Root.Path; p != "" && filepath.Clean(p) != "/" {
 			b.add(enterRoot{})
 		}
@@ -344,7 +355,7 @@ func (b *builder) pivot() error {
 // rootPropagation sets what the container's root passes on. It comes after the change of the root, for pivot_root
 // takes no shared mount.
 func (b *builder) rootPropagation() error {
-	if !b.has(specs.MountNamespace) {
+	if !b.has(specs.MountNamespace) || b.joinsMounts() {
 		return nil
 	}
 	switch p := b.spec.Linux.RootfsPropagation; strings.TrimPrefix(p, "r") {
@@ -357,9 +368,15 @@ func (b *builder) rootPropagation() error {
 }
 
 // plainRoot uses a directory as the root filesystem without a mount of it: there is no mount namespace.
-type plainRoot struct{ path string }
+type plainRoot struct {
+	path   string
+	joined bool // in the mount namespace of another container
+}
 
 func (s plainRoot) Info() Info {
+	if s.joined {
+		return Info{What: "open the root filesystem " + s.path, Field: "root.path", Why: "the mount namespace that was joined has its mounts, and its root stays as it is; the path is one in there", Man: "mount_namespaces(7)"}
+	}
 	return Info{What: "open the root filesystem " + s.path, Field: "root.path", Why: "without a mount namespace nothing can be mounted; the directory is used as it is", Man: "open(2)"}
 }
 func (s plainRoot) Emit(e *emitter) { e.root = e.Open(s.path, unix.O_PATH|unix.O_DIRECTORY) }

@@ -10,6 +10,8 @@
 //	probe owner FILE        print user and group id of a file
 //	probe hook FILE NAME    append NAME, the namespaces and standard input to FILE as one line of JSON
 //	probe notify TEXT...    send each text to $NOTIFY_SOCKET, and wait
+//	probe scheduler         print its scheduling policy and parameters
+//	probe eat N             use N MiB of memory
 //	probe net               print the network devices: NAME:up or NAME:down, and NAME=ADDRESS/BITS
 //	probe ignore            ignore SIGTERM and wait
 package main
@@ -130,6 +132,22 @@ func main() {
 			}
 		}
 		wait()
+	case "scheduler":
+		a, err := unix.SchedGetAttr(os.Getpid(), 0)
+		check(err)
+		fmt.Printf("policy %d ", a.Policy)
+		if a.Policy == unix.SCHED_DEADLINE {
+			fmt.Printf("runtime %d deadline %d period %d", a.Runtime, a.Deadline, a.Period)
+		} else {
+			fmt.Printf("priority %d", a.Priority)
+		}
+	case "eat":
+		n, err := strconv.Atoi(args[0])
+		check(err)
+		b := make([]byte, n<<20)
+		for i := 0; i < len(b); i += 4096 {
+			b[i] = 1
+		}
 	case "net":
 		network()
 	case "count": // a number a line, each one more than the last, until SIGUSR1 ends it with status 9
