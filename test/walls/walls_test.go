@@ -106,7 +106,7 @@ func TestKernelCalls(t *testing.T) {
 	allowed := []string{
 		"gcr/internal/program", "gcr/internal/plan", "gcr/internal/launch", "gcr/internal/cgroup", "gcr/internal/clone", "gcr/internal/sigpipe",
 		"gcr/internal/state", "gcr/internal/procfs", "gcr/internal/netdevice", "gcr/internal/rootfile", "gcr/internal/hostfacts", "gcr/internal/seccomp",
-		"gcr/internal/engine", "gcr/internal/image", "gcr/internal/imagecmd", "gcr/internal/network", "gcr/internal/hooks", "gcr/internal/console", "gcr/internal/label", "gcr/internal/hostfile", "gcr/internal/lifecycle",
+		"gcr/internal/engine", "gcr/internal/image", "gcr/internal/imagecmd", "gcr/internal/network", "gcr/internal/hooks", "gcr/internal/console", "gcr/internal/label", "gcr/internal/hostfile", "gcr/internal/lifecycle", "gcr/internal/criu",
 		"gcr/gcrun", "gcr/img2rootfs", "gcr/bench", "gcr/test",
 	}
 	for path, p := range packages(t) {
