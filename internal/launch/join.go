@@ -41,7 +41,8 @@ func (s *starter) startIn(a clone.Attr) (*clone.Child, error) {
 	if len(joins) == 0 {
 		return clone.Start(a)
 	}
-	// The first calls go nowhere: they find out whether the way back is open.
+	// Calls that go nowhere find out whether the way back is open.
+	back := true
 	var home, enter []clone.Call
 	for _, j := range joins {
 		for _, n := range ownNamespaces {
@@ -53,6 +54,7 @@ func (s *starter) startIn(a clone.Attr) (*clone.Child, error) {
 				return nil, fmt.Errorf("open own namespace: %w", err)
 			}
 			defer own.Close()
+			back = back && unix.Setns(int(own.Fd()), int(n.flag)) == nil
 			home = append(home, clone.Setns(int(own.Fd()), n.flag))
 		}
 		f := s.o.Target
@@ -65,17 +67,13 @@ func (s *starter) startIn(a clone.Attr) (*clone.Child, error) {
 		}
 		enter = append(enter, clone.Setns(int(f.Fd()), j.Flags))
 	}
-	a.Enter, a.Leave = append(home, enter...), home
-	child, err := clone.Start(a)
-	var refused *clone.EnterError
-	switch {
-	case !errors.As(err, &refused):
-		return child, err
-	case refused.Index >= len(home):
-		return nil, joinError(joins[refused.Index-len(home)], refused.Errno)
-	}
+	start := startApart
 	a.Enter = enter
-	child, err = startApart(a)
+	if back {
+		start, a.Leave = clone.Start, home
+	}
+	child, err := start(a)
+	var refused *clone.EnterError
 	if errors.As(err, &refused) {
 		return nil, joinError(joins[refused.Index], refused.Errno)
 	}

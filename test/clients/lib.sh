@@ -69,7 +69,7 @@ cleanup() {
     find /sys/fs/cgroup -depth -type d -path "*/$cgroup*" -exec rmdir {} + 2>/dev/null
     # The daemons end first; what they have mounted would be in the way.
     kill -TERM -1 2>/dev/null
-    await alone || kill -KILL -1
+    await alone || kill -KILL -1 2>/dev/null
     awk -v dir="$work/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | tac | xargs -r umount -l
     rm -rf "$work" "${GCR_CLIENT_PROGRAMS:-$work}"
 }
@@ -140,7 +140,9 @@ session() {
     script -qefc "stty rows 33 cols 77; exec $*" "$work/screen.$n" <"$typed" >/dev/null 2>&1 &
     pid=$!
     exec 9>"$typed"
-    if await grep -q '[#$] ' "$work/screen.$n"; then
+    # shellcheck disable=SC2317 # await calls it
+    prompted() { grep -q '[#$] ' "$work/screen.$n" || ! kill -0 "$pid"; }
+    if await prompted && kill -0 "$pid" 2>/dev/null; then
         echo 'tty; echo size $(stty size)' >&9
         await grep -q 'size 33 77' "$work/screen.$n"
         echo 'exit 3' >&9
@@ -153,7 +155,7 @@ session() {
     if [ "$code" = 3 ] && grep -q '/dev/pts/0' "$work/screen.$n" && grep -q 'size 33 77' "$work/screen.$n"; then
         right "$what"
     else
-        wrong "$what" "status $code, want 3; the screen, which shall have /dev/pts/0 and size 33 77:" "$(cat "$work/screen.$n")"
+        wrong "$what" "status $code, want 3; the screen, which shall have /dev/pts/0 and size 33 77:" "$(tr -d "\0" <"$work/screen.$n")"
     fi
 }
 not() { ! "$@"; }
