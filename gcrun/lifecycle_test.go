@@ -270,14 +270,14 @@ func TestPrestartStateAndHooksOrder(t *testing.T) {
 	b.spec.Root.Readonly = false
 	b.spec.Annotations = map[string]string{"a.b": "c"}
 	b.spec.Hooks = &specs.Hooks{
-		//lint:ignore SA1019 deprecated, but Docker up to 26 uses it
-		Prestart:        h("prestart", probe, out),
 		CreateRuntime:   h("createRuntime", probe, out),
 		CreateContainer: h("createContainer", probe, out),
 		StartContainer:  h("startContainer", "/probe", "/hooks"),
 		Poststart:       h("poststart", probe, out),
 		Poststop:        h("poststop", probe, out),
 	}
+	//lint:ignore SA1019 deprecated, but Docker up to 26 uses it
+	b.spec.Hooks.Prestart = h("prestart", probe, out)
 	b.write()
 	b.ok("create", b.id)
 	pid := b.wantStatus("created")

@@ -12,6 +12,7 @@ import (
 
 	"gcr/internal/image"
 	"gcr/internal/image/reference"
+	"gcr/internal/listing"
 )
 
 func pull() *cobra.Command {
@@ -130,7 +131,7 @@ func prune() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return writeJSON(c.OutOrStdout(), r)
+				return listing.JSON(c.OutOrStdout(), r)
 			}
 			report(c, r)
 			fmt.Fprintln(c.OutOrStdout(), "freed:", size(r.Freed))

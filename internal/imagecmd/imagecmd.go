@@ -9,16 +9,11 @@ package imagecmd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
-	"text/tabwriter"
-	"text/template"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -71,60 +66,6 @@ func reporter(c *cobra.Command, quiet bool) *progress.Reporter {
 		return nil
 	}
 	return progress.New(c.ErrOrStderr())
-}
-
-// output is the choice of form that listing commands give.
-type output struct {
-	json   bool
-	format string
-	quiet  bool
-}
-
-func (o *output) flags(c *cobra.Command, quiet string) {
-	c.Flags().BoolVar(&o.json, "json", false, "write JSON")
-	c.Flags().StringVar(&o.format, "format", "", "write each with a Go `TEMPLATE`, or \"json\"")
-	if quiet != "" {
-		c.Flags().BoolVarP(&o.quiet, "quiet", "q", false, quiet)
-	}
-}
-
-// write shows items in the chosen form; table writes them for people.
-func write[T any](c *cobra.Command, o *output, items []T, table func(w io.Writer)) error {
-	w := c.OutOrStdout()
-	if o.json || o.format == "json" {
-		if items == nil {
-			items = []T{}
-		}
-		return writeJSON(w, items)
-	}
-	if o.format != "" {
-		f := strings.TrimPrefix(o.format, "table ")
-		t, err := template.New("format").Funcs(template.FuncMap{"json": toJSON, "join": strings.Join}).Parse(f + "\n")
-		if err != nil {
-			return fmt.Errorf("read --format: %w", err)
-		}
-		for _, i := range items {
-			if err := t.Execute(w, i); err != nil {
-				return fmt.Errorf("write with --format: %w", err)
-			}
-		}
-		return nil
-	}
-	tw := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
-	table(tw)
-	return tw.Flush()
-}
-
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
-}
-
-func toJSON(v any) (string, error) {
-	b, err := json.Marshal(v)
-	return string(b), err
 }
 
 // noTerminal refuses to write an archive to a terminal.

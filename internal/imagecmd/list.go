@@ -13,6 +13,7 @@ import (
 	"gcr/internal/image"
 	"gcr/internal/image/manifest"
 	"gcr/internal/image/reference"
+	"gcr/internal/listing"
 )
 
 // row is one line of gcr images: an image under one of its names.
@@ -49,7 +50,7 @@ func rows(imgs []*image.Image) []row {
 }
 
 func images() *cobra.Command {
-	var o output
+	var o listing.Options
 	var noTrunc, digests bool
 	c := &cobra.Command{
 		Use: "images [NAME]", Short: "List images", Args: cobra.MaximumNArgs(1),
@@ -63,7 +64,7 @@ func images() *cobra.Command {
 			if len(args) == 1 {
 				rs = filter(rs, args[0])
 			}
-			if o.quiet {
+			if o.Quiet {
 				seen := map[string]bool{}
 				for _, r := range rs {
 					if !seen[r.ID] {
@@ -73,7 +74,7 @@ func images() *cobra.Command {
 				}
 				return err
 			}
-			if e := write(c, &o, rs, func(w io.Writer) {
+			if e := listing.Write(c, &o, rs, func(w io.Writer) {
 				fmt.Fprint(w, "REPOSITORY\tTAG\t")
 				if digests {
 					fmt.Fprint(w, "DIGEST\t")
@@ -92,7 +93,7 @@ func images() *cobra.Command {
 			return err // images that cannot be read, after those that can
 		},
 	}
-	o.flags(c, "write IDs only")
+	o.Flags(c, "write IDs only")
 	c.Flags().BoolVar(&noTrunc, "no-trunc", false, "write IDs in full")
 	c.Flags().BoolVar(&digests, "digests", false, "show digests")
 	return c
@@ -191,7 +192,7 @@ func inspection(i *image.Image) inspected {
 }
 
 func inspect() *cobra.Command {
-	var o output
+	var o listing.Options
 	var platform string
 	c := &cobra.Command{
 		Use: "inspect IMAGE...", Short: "Show what an image is", Args: cobra.MinimumNArgs(1),
@@ -212,13 +213,13 @@ func inspect() *cobra.Command {
 				}
 				all = append(all, inspection(i))
 			}
-			if o.format == "" {
-				o.json = true
+			if o.Format == "" {
+				o.JSON = true
 			}
-			return write(c, &o, all, nil)
+			return listing.Write(c, &o, all, nil)
 		},
 	}
-	o.flags(c, "")
+	o.Flags(c, "")
 	c.Flags().StringVar(&platform, "platform", "", "`OS/ARCH[/VARIANT]` to choose")
 	return c
 }
@@ -234,7 +235,7 @@ type step struct {
 }
 
 func history() *cobra.Command {
-	var o output
+	var o listing.Options
 	var noTrunc bool
 	c := &cobra.Command{
 		Use: "history IMAGE", Short: "Show how an image was made, last step first", Args: cobra.ExactArgs(1),
@@ -248,7 +249,7 @@ func history() *cobra.Command {
 				return err
 			}
 			st := steps(i)
-			if o.quiet {
+			if o.Quiet {
 				for _, x := range st {
 					if !x.Empty {
 						fmt.Fprintln(c.OutOrStdout(), x.Layer)
@@ -256,7 +257,7 @@ func history() *cobra.Command {
 				}
 				return nil
 			}
-			return write(c, &o, st, func(w io.Writer) {
+			return listing.Write(c, &o, st, func(w io.Writer) {
 				fmt.Fprintln(w, "CREATED\tCREATED BY\tSIZE\tCOMMENT")
 				for _, x := range st {
 					by := strings.ReplaceAll(strings.ReplaceAll(x.CreatedBy, "\t", " "), "\n", " ")
@@ -272,7 +273,7 @@ func history() *cobra.Command {
 			})
 		},
 	}
-	o.flags(c, "write digests of layers only")
+	o.Flags(c, "write digests of layers only")
 	c.Flags().BoolVar(&noTrunc, "no-trunc", false, "do not shorten")
 	return c
 }

@@ -193,7 +193,14 @@ func (p *Plan) Shell() []string {
 	}
 	say("nft list table inet %s >/dev/null 2>&1 || nft -f - <<'NFT'\n%sNFT", TableName, wanted(defs, nil, proxy6()))
 	say("ip netns add %s", shellSpace)
-	say("trap 'ip netns del %s' EXIT", shellSpace)
+	undo := "ip netns del " + shellSpace
+	for _, m := range p.elements(r) {
+		for _, e := range m.elements {
+			key, _, _ := strings.Cut(e.text, " : ")
+			undo += fmt.Sprintf("; nft delete element inet %s %s \"{ %s }\" 2>/dev/null", TableName, m.name, key)
+		}
+	}
+	say("trap '%s' EXIT", undo)
 	way4, way6 := false, false
 	for i, d := range p.Defs {
 		e := r.Endpoints[i]

@@ -4,13 +4,14 @@
 package networkcmd
 
 import (
-	"encoding/json"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
-	"text/tabwriter"
 
+	"gcr/internal/listing"
 	"gcr/internal/network"
 	"gcr/internal/state"
 
@@ -117,8 +118,22 @@ func create() *cobra.Command {
 	return c
 }
 
+// view is a network as the commands show it.
+type view struct {
+	*network.Definition
+	Containers []network.Member `json:"containers"`
+}
+
+func look(s *network.Store, d *network.Definition) view {
+	members := s.Members(d.Name)
+	if members == nil {
+		members = []network.Member{}
+	}
+	return view{d, members}
+}
+
 func list() *cobra.Command {
-	var quiet bool
+	var o listing.Options
 	c := &cobra.Command{
 		Use: "ls", Aliases: []string{"list"}, Short: "List the networks", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -127,28 +142,32 @@ func list() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if quiet {
+			if o.Quiet {
 				for _, d := range defs {
 					fmt.Fprintln(c.OutOrStdout(), d.Name)
 				}
 				return nil
 			}
-			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 3, ' ', 0)
-			fmt.Fprintln(w, "NAME\tBRIDGE\tIPV4\tIPV6\tCONTAINERS\tOPTIONS")
+			var all []view
 			for _, d := range defs {
-				var opts []string
-				if d.Internal {
-					opts = append(opts, "internal")
-				}
-				if d.Isolate {
-					opts = append(opts, "isolate")
-				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", d.Name, d.Bridge, show(d.Subnet4), show(d.Subnet6), len(s.Members(d.Name)), strings.Join(opts, ","))
+				all = append(all, look(s, d))
 			}
-			return w.Flush()
+			return listing.Write(c, &o, all, func(w io.Writer) {
+				fmt.Fprintln(w, "NAME\tBRIDGE\tIPV4\tIPV6\tCONTAINERS\tOPTIONS")
+				for _, v := range all {
+					var opts []string
+					if v.Internal {
+						opts = append(opts, "internal")
+					}
+					if v.Isolate {
+						opts = append(opts, "isolate")
+					}
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", v.Name, v.Bridge, show(v.Subnet4), show(v.Subnet6), len(v.Containers), strings.Join(opts, ","))
+				}
+			})
 		},
 	}
-	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "names only")
+	o.Flags(c, "names only")
 	return c
 }
 
@@ -160,39 +179,44 @@ func show(p netip.Prefix) string {
 }
 
 func inspect() *cobra.Command {
-	return &cobra.Command{
+	var o listing.Options
+	c := &cobra.Command{
 		Use: "inspect NAME...", Short: "Show everything about networks, as JSON", Args: cobra.MinimumNArgs(1),
+		ValidArgsFunction: names,
 		RunE: func(c *cobra.Command, args []string) error {
 			s := network.System()
-			type view struct {
-				*network.Definition
-				Containers []network.Member `json:"containers"`
-			}
-			var out []view
+			var all []view
 			for _, name := range args {
 				d, err := s.Load(name)
 				if err != nil {
 					return err
 				}
-				members := s.Members(name)
-				if members == nil {
-					members = []network.Member{}
-				}
-				out = append(out, view{d, members})
+				all = append(all, look(s, d))
 			}
-			b, err := json.MarshalIndent(out, "", "  ")
-			if err != nil {
-				return err
-			}
-			fmt.Fprintln(c.OutOrStdout(), string(b))
-			return nil
+			o.JSON = o.Format == ""
+			return listing.Write(c, &o, all, nil)
 		},
 	}
+	o.Flags(c, "")
+	return c
+}
+
+// names completes the names of networks.
+func names(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	defs, _ := network.System().List() // those that can be read
+	var out []string
+	for _, d := range defs {
+		if !slices.Contains(args, d.Name) {
+			out = append(out, d.Name)
+		}
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
 func remove() *cobra.Command {
 	return &cobra.Command{
 		Use: "rm NAME...", Aliases: []string{"remove"}, Short: "Remove networks", Args: cobra.MinimumNArgs(1),
+		ValidArgsFunction: names,
 		RunE: rooted(func(s *network.Store, c *cobra.Command, args []string) error {
 			for _, name := range args {
 				if err := s.Remove(name); err != nil {

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 type member struct {
@@ -122,6 +124,32 @@ func TestBetweenNetworks(t *testing.T) {
 	}
 	if got := output(t, "network", "ls"); !strings.Contains(got, "isolate") || !strings.Contains(got, "internal") {
 		t.Errorf("network ls:\n%s", got)
+	}
+	if got := strings.Fields(output(t, "network", "ls", "--format", "{{.Name}}={{len .Containers}}")); !slices.Contains(got, "open=1") || !slices.Contains(got, "other=0") {
+		t.Errorf("network ls --format: %q", got)
+	}
+	var all []struct {
+		Name, Subnet4 string
+		Internal      bool
+		Containers    []member
+	}
+	if err := json.Unmarshal([]byte(output(t, "network", "ls", "--json")), &all); err != nil {
+		t.Error(err)
+	}
+	inner := 0
+	for _, n := range all {
+		if n.Internal {
+			inner++
+		}
+		if n.Internal && (n.Name != "inner" || len(n.Containers) != 1 || n.Containers[0].Name != "web-inner" || n.Subnet4 == "") {
+			t.Errorf("network ls --json: %+v", n)
+		}
+	}
+	if inner != 1 {
+		t.Errorf("network ls --json shows %d internal networks: %+v", inner, all)
+	}
+	if got := output(t, "network", "inspect", "--format", "{{.Bridge}} {{.Subnet4}}", "open", "inner"); len(strings.Fields(got)) != 4 {
+		t.Errorf("network inspect --format: %q", got)
 	}
 	if out, err := exec.Command(gcr, "network", "rm", "open").CombinedOutput(); err == nil || !strings.Contains(string(out), "web-open") {
 		t.Errorf("a network in use was removed: %s", out)
@@ -328,6 +356,63 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// TestPublishAll publishes what the configuration beside a root filesystem names, as that of an image does.
+func TestPublishAll(t *testing.T) {
+	dir := t.TempDir()
+	must(os.MkdirAll(filepath.Join(dir, "rootfs"), 0o755))
+	must(exec.Command("cp", "-a", rootfs, filepath.Join(dir, "rootfs", "shop")).Run())
+	must(os.WriteFile(filepath.Join(dir, "rootfs", "shop.json"), []byte(`{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]},
+		"config":{"Entrypoint":["/agent"],"Cmd":["serve","80"],"ExposedPorts":{"80/tcp":{},"80/udp":{},"81":{}}}}`), 0o644))
+	p := &proc{t: t, cmd: exec.Command(gcr, "run", "--quiet", "--name", "shop", "-P", "shop")}
+	p.cmd.Dir = dir
+	p.begin()
+	published := map[string]string{}
+	for _, m := range members(t, "gcr0") {
+		for _, port := range m.Ports {
+			// 32768:80/tcp
+			host, inside, _ := strings.Cut(port, ":")
+			published[inside] = host
+		}
+	}
+	if len(published) != 3 || published["81/tcp"] == "" {
+		t.Fatalf("published: %v", published)
+	}
+	for _, to := range []string{hostIn4, hostIn6} {
+		for _, network := range []string{"tcp", "udp"} {
+			if got, err := ask("client", network, join(to, published["80/"+network])); err != nil {
+				t.Errorf("from the client to %s, %s: %s", to, network, got)
+			}
+		}
+	}
+}
+
+// TestResolvers has systemd-resolved's files on the host: containers get the servers that it asks itself, since it
+// listens on the host's loopback only.
+func TestResolvers(t *testing.T) {
+	stub := filepath.Join(t.TempDir(), "stub")
+	must(os.WriteFile(stub, []byte("nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch lan\n"), 0o644))
+	must(os.MkdirAll("/run/systemd/resolve", 0o755)) // on the test's own /run
+	upstream := "/run/systemd/resolve/resolv.conf"
+	must(os.WriteFile(upstream, []byte("# upstreams\nnameserver 203.0.113.53\nnameserver 2001:db8:3::53\nsearch lan\n"), 0o644))
+	defer os.Remove(upstream)
+	target, err := filepath.EvalSymlinks("/etc/resolv.conf")
+	must(err)
+	must(unix.Mount(stub, target, "", unix.MS_BIND, ""))
+	defer func() { must(unix.Unmount(target, 0)) }()
+	read := func(args ...string) string {
+		return output(t, slices.Concat([]string{"run", "--quiet"}, args, []string{"host", "cat", "/etc/resolv.conf"})...)
+	}
+	if got, want := read(), "nameserver 203.0.113.53\nnameserver 2001:db8:3::53\nsearch lan"; got != want {
+		t.Errorf("/etc/resolv.conf:\n%s\nwant\n%s", got, want)
+	}
+	if got, want := read("--dns", "192.0.2.53", "--dns-search", "example.org"), "search example.org\nnameserver 192.0.2.53"; got != want {
+		t.Errorf("/etc/resolv.conf with --dns:\n%s\nwant\n%s", got, want)
+	}
+	if got := read("--network", "host"); !strings.Contains(got, "127.0.0.53") {
+		t.Errorf("/etc/resolv.conf on the host's network:\n%s", got)
+	}
+}
+
 // TestScriptOfExplain runs what --explain=shell prints: the learner's container reaches the world as gcr's does.
 func TestScriptOfExplain(t *testing.T) {
 	background(t, in("server", agent, "serve", "99"))
@@ -337,6 +422,9 @@ func TestScriptOfExplain(t *testing.T) {
 	out, err := c.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), hostOut4) {
 		t.Errorf("%v: %s\n%s", err, out, script)
+	}
+	if out, err := exec.Command("nft", "list", "table", "inet", "gcr").CombinedOutput(); err != nil || strings.Contains(string(out), "8085") {
+		t.Errorf("the script has left its published port: %v\n%s", err, out)
 	}
 }
 
