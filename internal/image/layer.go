@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -172,10 +173,21 @@ func (s *Store) unpackLayer(ctx context.Context, r io.Reader, diffID digest.Dige
 	if _, err := io.Copy(io.Discard, layer); err != nil {
 		return err
 	}
-	if got, _ := layer.Sum(); got != diffID {
+	got, size := layer.Sum()
+	if got != diffID {
 		return fmt.Errorf("%w: want %s, got %s", ErrDiffID, diffID, got)
 	}
-	return nil
+	return os.WriteFile(s.path(rel, "size"), strconv.AppendInt(nil, size, 10), 0o600)
+}
+
+// plainSize is the size of a layer's uncompressed stream in bytes, noted when it was unpacked; false if it was not.
+func (s *Store) plainSize(diffID digest.Digest) (int64, bool) {
+	b, err := os.ReadFile(filepath.Join(s.layerPath(diffID), "size"))
+	if err != nil {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(string(b), 10, 64)
+	return n, err == nil && n >= 0
 }
 
 // freshRoot makes the directory "fs" in a directory of its own. A root that the layer does not mention must let every

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -176,7 +177,7 @@ func (a *archive) docker(imgs []*saving) error {
 		for n, l := range i.img.man.Layers {
 			name := i.img.conf.RootFS.DiffIDs[n].Encoded() + ".tar"
 			e.Layers = append(e.Layers, name)
-			if err := a.plainLayer(name, l, i.img.conf.RootFS.DiffIDs[n].String()); err != nil {
+			if err := a.plainLayer(name, l, i.img.conf.RootFS.DiffIDs[n]); err != nil {
 				return err
 			}
 		}
@@ -189,9 +190,8 @@ func (a *archive) docker(imgs []*saving) error {
 	return a.bytes("manifest.json", b)
 }
 
-// plainLayer writes a layer uncompressed. A tar header needs the size first, so the blob is decompressed twice: to
-// measure it, and to write it.
-func (a *archive) plainLayer(name string, d v1.Descriptor, diffID string) error {
+// plainLayer writes a layer uncompressed and verifies it on the way.
+func (a *archive) plainLayer(name string, d v1.Descriptor, diffID digest.Digest) error {
 	if a.done[name] {
 		return nil
 	}
@@ -200,28 +200,37 @@ func (a *archive) plainLayer(name string, d v1.Descriptor, diffID string) error 
 		return err
 	}
 	defer f.Close()
+	// A tar header has the size first. Where nobody has noted it, the blob is decompressed once more.
+	size, known := a.s.plainSize(diffID)
+	if !known {
+		if size, err = a.measure(f); err != nil {
+			return err
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+	}
 	l, err := stream.Open(f)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(io.Discard, ctxReader{a.ctx, l})
-	l.Close()
-	if err != nil {
+	defer l.Close()
+	if err := a.file(name, size, l); err != nil {
 		return err
 	}
-	got, size := l.Sum()
-	if got.String() != diffID {
+	if got, n := l.Sum(); got != diffID || n != size {
 		return fmt.Errorf("blob %s in the store is damaged; pull the image again", d.Digest)
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
+	return nil
+}
+
+func (a *archive) measure(f *os.File) (int64, error) {
 	z, err := stream.Decompress(f)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer z.Close()
-	return a.file(name, size, z)
+	return io.Copy(io.Discard, ctxReader{a.ctx, z})
 }
 
 // SaveFile is Save into a file, which appears whole or not at all.

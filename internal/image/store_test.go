@@ -278,6 +278,54 @@ func TestSaveAndLoad(t *testing.T) {
 	}
 }
 
+// The size of a layer is noted when it is unpacked; a store without the note gives the same archive, and what is damaged
+// is not saved.
+func TestSaveWithoutNotes(t *testing.T) {
+	s, srv := stored(t)
+	ref := []string{srv.host + "/one:v1"}
+	save := func() ([]byte, error) {
+		var b bytes.Buffer
+		err := s.Save(ctx, &b, image.DockerArchive, ref, v1.Platform{})
+		return b.Bytes(), err
+	}
+	want, err := save()
+	if err != nil {
+		t.Fatal(err)
+	}
+	notes, _ := filepath.Glob(filepath.Join(s.Root(), "layers", "*", "size"))
+	if len(notes) == 0 {
+		t.Fatal("no size is noted")
+	}
+	for _, n := range notes {
+		if err := os.Remove(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := save(); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes in place of %d, %v", len(got), len(want), err)
+	}
+	for _, text := range []string{"1", "99999999"} {
+		for _, n := range notes {
+			if err := os.WriteFile(n, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := save(); err == nil {
+			t.Errorf("saved with layers of size %s", text)
+		}
+	}
+	for _, n := range notes {
+		_ = os.Remove(n)
+	}
+	i, _ := s.Resolve(ref[0], v1.Platform{})
+	l := i.Manifest().Layers[0]
+	if err := os.WriteFile(filepath.Join(s.Root(), "blobs/sha256", l.Digest.Encoded()), gz(tarOf("other=1")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = save()
+	fails(t, err, "damaged")
+}
+
 func TestImportAndExport(t *testing.T) {
 	s := openStore(t, t.TempDir(), nil, nil)
 	for _, c := range []func([]byte) []byte{gz, zst, func(b []byte) []byte { return b }} {

@@ -14,8 +14,9 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"gcr/internal/image/inflate"
 )
 
 // maxWindow bounds what a zstd frame may ask for in memory (RFC 8878, "Window_Descriptor"): that of zstd -19. A frame
@@ -60,18 +61,18 @@ func Detect(br *bufio.Reader) (Compression, error) {
 func Decompress(r io.Reader) (io.ReadCloser, error) { return decompress(r) }
 
 func decompress(r io.Reader, more ...zstd.DOption) (io.ReadCloser, error) {
-	br := bufio.NewReaderSize(r, 256<<10)
+	br := bufio.NewReaderSize(r, 64<<10) // larger reads go past it
 	c, err := Detect(br)
 	if err != nil {
 		return nil, err
 	}
 	switch c {
 	case Gzip:
-		z, err := gzip.NewReader(br)
+		z, err := inflate.NewReader(br)
 		if err != nil {
 			return nil, fmt.Errorf("decompress gzip: %w", err)
 		}
-		return named{z, "decompress gzip", func() { z.Close() }}, nil
+		return named{z, "decompress gzip", func() {}}, nil
 	case Zstd:
 		// One goroutine: the digest and the work of the reader keep other processors busy.
 		o := append(more, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1))
