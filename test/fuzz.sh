@@ -1,6 +1,7 @@
 #!/bin/bash
 # Runs every fuzz target of the module for FUZZTIME (default 60s), one after the other: `go test -fuzz` takes one
-# target at a time. Arguments are package patterns (default ./...).
+# target at a time. Arguments are package patterns (default ./...). What is interesting is hardly minimized: by default
+# that may take the whole time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,6 +1,7 @@
 package image_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"gcr/internal/image"
 	"gcr/internal/image/registry"
@@ -170,8 +172,16 @@ func TestDiskFull(t *testing.T) {
 		s := openStore(t, dir, nil, nil)
 		_, err := s.Pull(ctx, srv.host+"/big:v1", image.PullOptions{})
 		fails(t, err, "no space left on device", "gcr image prune")
+		// Others use up what the pull has given back.
+		other := filepath.Join(dir, "other")
+		if err := os.WriteFile(other, make([]byte, 32<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+			t.Fatalf("fill the disk: %v", err)
+		}
 		if _, err := s.Prune(ctx, true); err != nil {
 			t.Error(err)
+		}
+		if err := os.Remove(other); err != nil {
+			t.Fatal(err)
 		}
 		clean(t, s)
 		if _, err := s.Pull(ctx, srv.host+"/small:v1", image.PullOptions{}); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"gcr/internal/image/fault"
 	"gcr/internal/image/flock"
@@ -117,7 +118,8 @@ func (s *Store) Prune(ctx context.Context, all bool) (*Removed, error) {
 	for _, h := range hs {
 		inUse[h.Manifest] = true
 	}
-	err = s.update(ctx, func(ix *index) error {
+	forget := func(ix *index) error {
+		out.Untagged, out.Deleted = nil, nil
 		gone := map[digest.Digest]v1.Descriptor{}
 		ix.drop(func(e v1.Descriptor) bool {
 			if inUse[e.Digest] || (nameOf(e) != "" && !all) {
@@ -136,7 +138,14 @@ func (s *Store) Prune(ctx context.Context, all bool) (*Removed, error) {
 			out.Deleted = append(out.Deleted, d)
 		}
 		return nil
-	})
+	}
+	err = s.update(ctx, forget)
+	if errors.Is(err, unix.ENOSPC) {
+		// Not even the new index fits on the disk: what no image needs makes room for it.
+		if err = s.collect(ctx, out); err == nil {
+			err = s.update(ctx, forget)
+		}
+	}
 	if err == nil {
 		err = s.collect(ctx, out)
 	}

@@ -74,7 +74,7 @@ var suites = []suite{
 	{Long: true, Package: "test/userns", At: []string{"v2"}, Programs: gcr},
 	{Long: true, Package: "internal/engine", At: []string{"v2"}, Programs: gcr, Run: "TestEveryCallFails|TestKilledAtEveryStep"},
 	// Overlay mounts of root and of user namespaces on a kernel with all of it; the host has run the rest.
-	{Package: "test/image", At: []string{"v2", "user", "rootless"}, Run: "TestImages//^(user|volumes|writes|killed|img2rootfs)$", Programs: map[string]string{".": "gcr", "img2rootfs": "img2rootfs/img2rootfs"}},
+	{Long: true, Package: "test/image", At: []string{"v2"}, Run: "TestImages//^(user|volumes|writes|killed|img2rootfs)$", Programs: map[string]string{".": "gcr", "img2rootfs": "img2rootfs/img2rootfs"}},
 	{Package: "internal/..."}, // the rest is pure or the same on every kernel: the host has run it
 }
 

@@ -181,17 +181,6 @@ func TestChance(t *testing.T) {
 	}
 }
 
-func FuzzReader(f *testing.F) {
-	for _, text := range contents() {
-		for _, level := range []int{gzip.HuffmanOnly, gzip.NoCompression, 6} {
-			if b := pack(f, text[:min(len(text), 2000)], level); len(b) < 4000 {
-				f.Add(b)
-			}
-		}
-	}
-	f.Fuzz(func(t *testing.T, b []byte) { same(t, b) })
-}
-
 func TestErrorOfTheSource(t *testing.T) {
 	b := pack(t, contents()["words"], 6)
 	broken := errors.New("broken")

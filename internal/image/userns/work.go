@@ -159,7 +159,8 @@ func (m Map) run(ctx context.Context, t task, dir *os.File, in io.Reader, out5 *
 		c.ExtraFiles = append(c.ExtraFiles, out5)
 	}
 	c.Stdout, c.Stderr = &out, &diag
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER}
+	// In a process group of its own it does not get the Ctrl-C that is meant for this process, which then says so itself.
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, Setpgid: true}
 	// If this process dies, the copy sees the end of its input and stops.
 	if in != nil {
 		c.Stdin = src
