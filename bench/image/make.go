@@ -66,7 +66,13 @@ func sameFiles(blob, dir string) error {
 			if err != nil {
 				return err
 			}
-			if err := sameFile(dir, h, tr, buf); err != nil && !errors.Is(err, unix.EEXIST) {
+			err = sameFile(dir, h, tr, buf)
+			if errors.Is(err, unix.ENOENT) { // a layer need not have entries for all directories
+				if err = os.MkdirAll(filepath.Dir(filepath.Join(dir, h.Name)), 0o755); err == nil {
+					err = sameFile(dir, h, tr, buf)
+				}
+			}
+			if err != nil && !errors.Is(err, unix.EEXIST) {
 				return fmt.Errorf("write %s: %w", h.Name, err)
 			}
 		}
@@ -74,10 +80,10 @@ func sameFiles(blob, dir string) error {
 }
 
 func sameFile(dir string, h *tar.Header, r io.Reader, buf []byte) error {
-	p := dir + "/" + h.Name
+	p := strings.TrimSuffix(dir+"/"+h.Name, "/")
 	switch h.Typeflag {
 	case tar.TypeDir:
-		return unix.Mkdir(strings.TrimSuffix(p, "/"), 0o755)
+		return unix.Mkdir(p, 0o755)
 	case tar.TypeSymlink:
 		return unix.Symlink(h.Linkname, p)
 	case tar.TypeLink:
