@@ -184,11 +184,18 @@ static void readonly(int root, const char *path)
 	close(place);
 }
 
-static void mask(int root, int null, const char *path)
+/* The first directory gets the mount of the empty file system, the others copies of it. */
+static void mask(int root, int null, int empty, int *attached, const char *path)
 {
 	int place = in_root(root, path, O_DIRECTORY, IN_ROOT), cover;
+	if (place >= 0 && !*attached) {
+		move_to(empty, place);
+		*attached = 1;
+		close(place);
+		return;
+	}
 	if (place >= 0) {
-		cover = filesystem("tmpfs", RDONLY | NOSUID | NODEV | NOEXEC, OPTIONS("mode", "755"));
+		cover = open_tree_(empty, "", AT_EMPTY_PATH);
 	} else if (errno == ENOTDIR) {
 		place = NEED(in_root(root, path, 0, IN_ROOT));
 		cover = open_tree_(null, "", AT_EMPTY_PATH);
@@ -240,8 +247,10 @@ static void container(const char *rootfs, const char *unified, int network)
 	struct statx st;
 	int null = NEED(open("/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC));
 	NEED(statx(null, "", AT_EMPTY_PATH, STATX_TYPE | STATX_MODE, &st));
+	int attached = 0, empty = filesystem("tmpfs", RDONLY | NOSUID | NODEV | NOEXEC, OPTIONS("mode", "755"));
 	for (unsigned i = 0; i < sizeof masked / sizeof *masked; i++)
-		mask(root, null, masked[i]);
+		mask(root, null, empty, &attached, masked[i]);
+	close(empty);
 	close(null);
 	attr(root, 0, RDONLY, 0);
 	NEED(fchdir(root));

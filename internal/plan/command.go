@@ -81,7 +81,7 @@ func (s workdir) Emit(e *emitter) {
 // verify makes sure that the working directory is inside the root, and returns a value that is not 0 from there on.
 func (s workdir) verify(e *emitter) program.Ref {
 	// getcwd answers "(unreachable)..." for a directory that no path from the root leads to.
-	buf := e.Buffer(unix.PathMax + 16)
+	buf := e.Scratch(unix.PathMax + 16)
 	length := e.Call(program.SysGetcwd, buf.At(0), program.Num(unix.PathMax+16))
 	if s.check {
 		good := e.NewLabel()

@@ -94,27 +94,41 @@ func (s maskedPaths) Emit(e *emitter) {
 	e.Bind(bad)
 	e.Fail(unix.ENODEV, "/dev/null is the device 1:3")
 	e.Bind(good)
+	// All hidden directories show one empty file system: the first that is found gets the mount, the others get copies.
+	// A mount that was never attached could not be copied before Linux 6.15, and its end would wait for RCU.
+	fs := e.Fsopen("tmpfs")
+	e.FsconfigString(fs, "mode", "755")
+	e.FsconfigCreate(fs)
+	empty := e.Fsmount(fs, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	e.Close(fs)
+	attached := e.Set(program.Num(0))
 	for _, p := range s.paths {
-		file, next := e.NewLabel(), e.NewLabel()
-		dir := e.OpenInRoot(e.root, p, unix.O_PATH|unix.O_DIRECTORY).OnError(unix.ENOENT, next).OnError(unix.ENOTDIR, file)
-		fs := e.Fsopen("tmpfs")
-		e.FsconfigString(fs, "mode", "755")
-		e.FsconfigCreate(fs)
-		empty := e.Fsmount(fs, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
-		e.MoveMount(empty, dir)
-		e.Close(empty)
-		e.Close(fs)
-		e.Close(dir)
-		e.Jump(next)
+		file, again, cover, done, next := e.NewLabel(), e.NewLabel(), e.NewLabel(), e.NewLabel(), e.NewLabel()
+		place := e.OpenInRoot(e.root, p, unix.O_PATH|unix.O_DIRECTORY).OnError(unix.ENOENT, next).OnError(unix.ENOTDIR, file)
+		e.If(attached, 1, again)
+		e.MoveMount(empty, place)
+		e.SetTo(attached, program.Num(1))
+		e.Jump(done)
+		e.Bind(again)
+		tree := e.copyOf(empty)
+		e.Jump(cover)
 		e.Bind(file)
-		place := e.OpenInRoot(e.root, p, unix.O_PATH)
-		cover := e.Call(program.SysOpenTree, null, e.String(""), program.Named(unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC, "AT_EMPTY_PATH|OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC"))
-		e.MoveMount(cover, place)
-		e.Close(cover)
+		e.OpenInRoot(e.root, p, unix.O_PATH).Into(place)
+		e.copyOf(null).Into(tree)
+		e.Bind(cover)
+		e.MoveMount(tree, place)
+		e.Close(tree)
+		e.Bind(done)
 		e.Close(place)
 		e.Bind(next)
 	}
+	e.Close(empty)
 	e.Close(null)
+}
+
+// copyOf makes a detached copy of the mount, or of the file, that a descriptor stands for.
+func (e *emitter) copyOf(fd program.Ref) *program.Call {
+	return e.Call(program.SysOpenTree, fd, e.String(""), program.Named(unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC, "AT_EMPTY_PATH|OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC"))
 }
 
 // statxRdevMajor is the offset of stx_rdev_major in struct statx, statx(2).

@@ -17,8 +17,10 @@ const (
 	roBase     = textBase + headerSize
 	rwBase     = 0x40000000
 	maxSlots   = 4096
-	maxROData  = rwBase - roBase - 16<<20
-	pageSize   = 64 << 10 // the largest page size of arm64; right for 4 KiB pages as well
+	// Offsets of buffers from here on are those of scratch memory, whose place is settled last.
+	scratchOffset = 1 << 28
+	maxROData     = rwBase - roBase - 16<<20
+	pageSize      = 64 << 10 // the largest page size of arm64; right for 4 KiB pages as well
 )
 
 // Arch is an architecture that programs can be compiled for.
@@ -120,7 +122,7 @@ func (p *Program) Compile(arch Arch, opts ...Option) ([]byte, error) {
 		targets[i] = e.newTarget()
 	}
 	failed := e.newTarget()
-	slots := rwBase + uint64(len(p.rw)+7)/8*8
+	slots := p.slotBase()
 	e.prologue(slots)
 	for off := 0; off < len(p.rw); off += 8 {
 		var word [8]byte
@@ -142,9 +144,9 @@ func (p *Program) Compile(arch Arch, opts ...Option) ([]byte, error) {
 		case opIfSame:
 			e.branchSame(int(in.slot), int(in.src.value), targets[in.label])
 		case opStore:
-			e.store(p.operand(*in.src), rwBase+uint64(in.off), int(in.size))
+			e.store(p.operand(*in.src), p.writable(uint64(in.off)), int(in.size))
 		case opLoad:
-			e.load(int(in.slot), rwBase+uint64(in.off))
+			e.load(int(in.slot), p.writable(uint64(in.off)))
 		case opSet:
 			e.set(int(in.slot), p.operand(*in.src))
 		case opAdd:
@@ -172,7 +174,7 @@ func (p *Program) Compile(arch Arch, opts ...Option) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.link(machine, text, slots+uint64(p.slots)*8-rwBase), nil
+	return p.link(machine, text, p.writable(scratchOffset+uint64(p.scratch))-rwBase), nil
 }
 
 // newFixups makes room for the code of the program: about 50 bytes and two places to jump to for each call.

@@ -112,6 +112,7 @@ type Program struct {
 	argPiece  []Arg
 	rw        []byte // initial contents of the buffers
 	slots     int
+	scratch   int   // bytes of scratch memory
 	labels    []int // label -> index of its instruction, -1 while unbound
 	loops     map[Label]bool
 	step      int
@@ -370,7 +371,7 @@ func (p *Program) addBytes(b []byte) uint64 {
 func (p *Program) Pointers(to []Arg, show func() string) Arg {
 	b := make([]byte, 0, 8*len(to)+8)
 	for _, a := range to {
-		b = binary.LittleEndian.AppendUint64(b, p.address(a))
+		b = binary.LittleEndian.AppendUint64(b, p.AddressOf(a))
 	}
 	return p.Bytes(binary.LittleEndian.AppendUint64(b, 0), show)
 }
@@ -388,21 +389,51 @@ func (p *Program) BufferOf(b []byte) Buffer {
 	return Buffer{off, len(b)}
 }
 
+// Scratch reserves size zero bytes, aligned to eight, behind all else that is written: for a large buffer of which little
+// is used. Between the others it would spread what is used over more pages.
+func (p *Program) Scratch(size int) Buffer {
+	b := Buffer{scratchOffset + p.scratch, size}
+	p.scratch += (size + 7) / 8 * 8
+	return b
+}
+
+// writable is the address of the byte at offset off of a buffer, known when everything has been recorded.
+func (p *Program) writable(off uint64) uint64 {
+	if off < scratchOffset {
+		return rwBase + off
+	}
+	return p.slotBase() + uint64(p.slots)*8 + off - scratchOffset
+}
+
+// slotBase is the address of the results of calls: behind the buffers.
+func (p *Program) slotBase() uint64 { return rwBase + uint64(len(p.rw)+7)/8*8 }
+
 // At is the address of the byte at offset off of the buffer.
 func (b Buffer) At(off int) Arg {
-	return Arg{kind: argRWData, form: formFunc, value: uint64(b.off + off), show: func() string { return fmt.Sprintf("&buf+%d", b.off+off) }}
+	return Arg{kind: argRWData, form: formFunc, value: uint64(b.off + off), show: func() string {
+		if b.off >= scratchOffset {
+			return fmt.Sprintf("&scratch+%d", b.off+off-scratchOffset)
+		}
+		return fmt.Sprintf("&buf+%d", b.off+off)
+	}}
 }
 
 // AddressOf is the number that the address of a has in the compiled program, for structures that hold
 // pointers.
-func (p *Program) AddressOf(a Arg) uint64 { return p.address(a) }
+func (p *Program) AddressOf(a Arg) uint64 {
+	if a.kind == argRWData && a.value >= scratchOffset {
+		p.fail("a pointer to scratch memory, whose place is settled last")
+		return 0
+	}
+	return p.address(a)
+}
 
 func (p *Program) address(a Arg) uint64 {
 	switch a.kind {
 	case argROData:
 		return roBase + a.value
 	case argRWData:
-		return rwBase + a.value
+		return p.writable(a.value)
 	}
 	p.fail("a pointer to something that has no address")
 	return 0
