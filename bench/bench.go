@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +13,7 @@ import (
 // bench is one run of the whole benchmark.
 type bench struct {
 	quick  bool
+	rounds int // how often each contender is measured, 0 for as often as the mode says
 	only   string
 	dir    string // scratch directory
 	state  string // below it each runtime keeps its state, on a tmpfs
@@ -76,14 +78,25 @@ func (b *bench) skip(what string, err error) {
 
 // samples is how often each contender is measured.
 func (b *bench) samples(full int) int {
+	if b.rounds > 0 {
+		return b.rounds
+	}
 	if b.quick {
 		return max(5, full/5)
 	}
 	return full
 }
 
-// wants tells whether a measure was asked for.
-func (b *bench) wants(name string) bool { return strings.Contains(name, b.only) }
+// wants tells whether a measure was asked for: whether its name has one of the parts in it, or ends with one that
+// ends with a dollar sign.
+func (b *bench) wants(name string) bool {
+	return slices.ContainsFunc(strings.Split(b.only, ";"), func(part string) bool {
+		if end, ok := strings.CutSuffix(part, "$"); ok {
+			return strings.HasSuffix(name, end)
+		}
+		return strings.Contains(name, part)
+	})
+}
 
 func (b *bench) path(parts ...string) string {
 	return filepath.Join(append([]string{b.dir}, parts...)...)

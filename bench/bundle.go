@@ -19,14 +19,15 @@ import (
 type variant struct {
 	name   string
 	change func(*specs.Spec)
+	image  bool // an image is run, not a directory
 }
 
 var (
-	plain   = variant{"default bundle", func(*specs.Spec) {}}
-	filter  = variant{"seccomp profile", withSeccomp}
-	hostNet = variant{"host network", withoutNetwork}
-	userNS  = variant{"user namespace", withUserNamespace}
-	binds   = variant{"50 bind mounts", withBinds}
+	plain   = variant{name: "default bundle", change: func(*specs.Spec) {}}
+	filter  = variant{name: "seccomp profile", change: withSeccomp}
+	hostNet = variant{name: "host network", change: withoutNetwork}
+	userNS  = variant{name: "user namespace", change: withUserNamespace}
+	binds   = variant{name: "50 bind mounts", change: withBinds}
 )
 
 var variants = []variant{plain, filter, hostNet, userNS, binds}

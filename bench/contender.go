@@ -16,7 +16,7 @@ type contender struct {
 	global []string // arguments before the command
 	oci    bool     // takes the commands of an OCI runtime
 	// once gives the command that makes and runs one container where there is no `run` of an OCI runtime.
-	once func(id string) []string
+	once func(id string, v variant) []string
 }
 
 // command is the argument list of a command of an OCI runtime.
@@ -64,8 +64,12 @@ func (b *bench) findContenders(gcrun, gcr, floor string) error {
 	add(&contender{name: nameGcrun, path: self, oci: true}, nil)
 
 	path, err := b.buildFloor(floor)
-	add(&contender{name: nameFloor, path: path, once: func(id string) []string {
-		return append([]string{path, b.path("rootfs")}, b.groups.floorArgs(id)...)
+	add(&contender{name: nameFloor, path: path, once: func(id string, v variant) []string {
+		argv := []string{path, b.path("rootfs")}
+		if v.name == hostNet.name {
+			argv = append(argv, "-n")
+		}
+		return append(argv, b.groups.floorArgs(id)...)
 	}}, err)
 	for _, peer := range []struct{ name, env, pkg string }{{nameCrun, "CRUN", "crun"}, {nameRunc, "RUNC", "runc"}, {"youki", "YOUKI", ""}} {
 		path, err := find(peer.name, os.Getenv(peer.env), peer.pkg)
@@ -75,39 +79,18 @@ func (b *bench) findContenders(gcrun, gcr, floor string) error {
 		add(&contender{name: peer.name, path: path, oci: true}, err)
 	}
 	bwrap, err := find("bwrap", "", "bubblewrap")
-	add(&contender{name: nameBwrap, path: bwrap, once: func(string) []string { return b.bubblewrap(bwrap) }}, err)
+	add(&contender{name: nameBwrap, path: bwrap, once: func(_ string, v variant) []string { return b.bubblewrap(bwrap, v) }}, err)
 	return b.findTools(gcr, add)
-}
-
-// findTools looks for the tools of a person: gcr, podman, docker.
-func (b *bench) findTools(gcr string, add func(*contender, error)) error {
-	if gcr == "" {
-		return nil
-	}
-	path, err := filepath.Abs(gcr)
-	if err == nil {
-		_, err = os.Stat(path)
-	}
-	rootfs := b.path("rootfs")
-	add(&contender{name: nameGcr, path: path, once: func(string) []string {
-		return []string{path, "run", rootfs, "/bin/true"}
-	}}, err)
-	podman, err := find("podman", "", "podman")
-	add(&contender{name: namePodman, path: podman, once: func(string) []string {
-		return []string{podman, "run", "--rm", "--network=none", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024", "--rootfs", rootfs, "/bin/true"}
-	}}, err)
-	if docker, err := exec.LookPath("docker"); err == nil && exec.Command(docker, "version").Run() == nil {
-		add(&contender{name: nameDocker, path: docker, once: func(string) []string {
-			return []string{docker, "run", "--rm", "--network=none", "busybox", "/bin/true"}
-		}}, nil)
-	}
-	return nil
 }
 
 // bubblewrap is the nearest to the default bundle that bubblewrap can do: it has no cgroups, no device nodes
 // beyond its own set, and no masked paths.
-func (b *bench) bubblewrap(path string) []string {
-	return strings.Fields(path + " --unshare-all --die-with-parent --ro-bind " + b.path("rootfs") +
+func (b *bench) bubblewrap(path string, v variant) []string {
+	network := ""
+	if v.name == hostNet.name {
+		network = " --share-net"
+	}
+	return strings.Fields(path + " --unshare-all" + network + " --die-with-parent --ro-bind " + b.path("rootfs") +
 		" / --proc /proc --dev /dev --tmpfs /dev/shm --mqueue /dev/mqueue --ro-bind /sys /sys --hostname gcr /bin/true")
 }
 
@@ -170,6 +153,15 @@ func isOCI(c *contender) bool { return c.oci }
 
 // runsBundle reports whether the contender runs what the default bundle says, or near to it.
 func runsBundle(c *contender) bool { return c.oci || c.name == nameFloor || c.name == nameBwrap }
+
+// knows reports whether the contender runs the variant: the floor and bubblewrap know two.
+func (c *contender) knows(v variant) bool {
+	switch c.name {
+	case nameFloor, nameBwrap:
+		return v.name == plain.name || v.name == hostNet.name
+	}
+	return true
+}
 
 func isTool(c *contender) bool {
 	return c.name == nameGcr || c.name == namePodman || c.name == nameDocker

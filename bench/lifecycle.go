@@ -17,7 +17,7 @@ import (
 type act struct {
 	name string
 	who  func(*contender) bool
-	prep func(b *bench, s *spawner, c *contender, change func(*specs.Spec)) (timed func() (usage, error), after func(), err error)
+	prep func(b *bench, s *spawner, c *contender, v variant) (timed func() (usage, error), after func(), err error)
 }
 
 var (
@@ -25,7 +25,7 @@ var (
 	actCreate     = act{"create + start + delete", isOCI, prepareCreate}
 	actExec       = act{"exec", isOCI, prepareExec}
 	actKillDelete = act{"kill + delete", isOCI, prepareKill}
-	actTool       = act{"run of a root filesystem", isTool, prepareRun}
+	actTool       = act{"run of a tool", isTool, prepareRun}
 )
 
 var acts = []act{actRun, actCreate, actExec, actKillDelete}
@@ -33,13 +33,13 @@ var acts = []act{actRun, actCreate, actExec, actKillDelete}
 func nothing() {}
 
 // prepareRun: `run`, from the start of the runtime to its end.
-func prepareRun(b *bench, s *spawner, c *contender, change func(*specs.Spec)) (func() (usage, error), func(), error) {
+func prepareRun(b *bench, s *spawner, c *contender, v variant) (func() (usage, error), func(), error) {
 	id := b.newID()
 	if !c.oci {
-		argv := c.once(id)
+		argv := c.once(id, v)
 		return func() (usage, error) { return s.run(argv...) }, nothing, nil
 	}
-	dir, err := b.bundle(id, change, "/bin/true")
+	dir, err := b.bundle(id, v.change, "/bin/true")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -91,9 +91,9 @@ func (b *bench) destroy(s *spawner, c *contender, k *container) {
 
 // prepareCreate: three processes one after the other, as containerd starts them, and the wait for the
 // container's end between start and delete.
-func prepareCreate(b *bench, s *spawner, c *contender, change func(*specs.Spec)) (func() (usage, error), func(), error) {
+func prepareCreate(b *bench, s *spawner, c *contender, v variant) (func() (usage, error), func(), error) {
 	id := b.newID()
-	dir, err := b.bundle(id, change, "/bin/true")
+	dir, err := b.bundle(id, v.change, "/bin/true")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -129,8 +129,8 @@ func prepareCreate(b *bench, s *spawner, c *contender, change func(*specs.Spec))
 }
 
 // running makes a container that sleeps.
-func (b *bench) running(s *spawner, c *contender, change func(*specs.Spec)) (*container, error) {
-	k, _, err := b.create(s, c, change, "/bin/sleep", "3600")
+func (b *bench) running(s *spawner, c *contender, v variant) (*container, error) {
+	k, _, err := b.create(s, c, v.change, "/bin/sleep", "3600")
 	if err != nil {
 		return nil, err
 	}
@@ -142,8 +142,8 @@ func (b *bench) running(s *spawner, c *contender, change func(*specs.Spec)) (*co
 }
 
 // prepareExec: `exec` of /bin/true in a container that runs.
-func prepareExec(b *bench, s *spawner, c *contender, change func(*specs.Spec)) (func() (usage, error), func(), error) {
-	k, err := b.running(s, c, change)
+func prepareExec(b *bench, s *spawner, c *contender, v variant) (func() (usage, error), func(), error) {
+	k, err := b.running(s, c, v)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -152,8 +152,8 @@ func prepareExec(b *bench, s *spawner, c *contender, change func(*specs.Spec)) (
 }
 
 // prepareKill: `kill ID KILL`, the wait for the container's end, `delete`.
-func prepareKill(b *bench, s *spawner, c *contender, change func(*specs.Spec)) (func() (usage, error), func(), error) {
-	k, err := b.running(s, c, change)
+func prepareKill(b *bench, s *spawner, c *contender, v variant) (func() (usage, error), func(), error) {
+	k, err := b.running(s, c, v)
 	if err != nil {
 		return nil, nil, err
 	}

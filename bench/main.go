@@ -4,6 +4,7 @@
 //	make bench                       everything
 //	make bench BENCH=quick           the main figures
 //	CRUN=/opt/crun make bench        with another crun
+//	build/bench -merge -only exec    one measure anew, the others as they were
 //
 // The contenders take turns within each measure, so that whatever else happens on the machine happens to all of
 // them, and figures are compared as ratios of medians. Every measure starts processes in the same way (vfork and
@@ -37,7 +38,9 @@ func run() error {
 	gcr := flag.String("gcr", "build/gcr", "the gcr to measure, empty for none")
 	floor := flag.String("floor", "bench/floor/floor.c", "source of the floor")
 	out := flag.String("out", "docs/bench", "directory for the results, empty for none")
-	only := flag.String("only", "", "measure only what has this in its name")
+	only := flag.String("only", "", "measure only what has one of these in its name, separated by semicolons")
+	rounds := flag.Int("rounds", 0, "how often each contender is measured, 0 for as often as the mode says")
+	merge := flag.Bool("merge", false, "keep the results in the directory that are not measured anew")
 	flag.Parse()
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("measure containers: it needs root, as its peers do; try sudo make bench")
@@ -60,10 +63,16 @@ func run() error {
 	if err := b.findContenders(*gcrun, *gcr, *floor); err != nil {
 		return err
 	}
+	b.rounds = *rounds
 	b.system = describe(b)
 	fmt.Println(b.system.text())
 	if err := b.measureAll(); err != nil {
 		return err
+	}
+	if *merge && *out != "" {
+		if err := b.merge(*out); err != nil {
+			return err
+		}
 	}
 	text := b.markdown()
 	fmt.Print("\n" + strings.TrimPrefix(text, "# Measurements\n"))

@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"time"
-
-	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // result is what one measure found, for each contender that took part.
@@ -14,7 +12,7 @@ type result struct {
 	Samples map[string][]float64 // by contender, in the unit
 	User    map[string][]float64 // processor time in milliseconds, for times
 	Sys     map[string][]float64
-	order   []string
+	Order   []string // of the contenders
 }
 
 // unit is what the numbers of a result are.
@@ -29,7 +27,7 @@ const (
 func (b *bench) newResult(name string, u unit, who []*contender) *result {
 	r := &result{Name: name, Unit: u, Samples: map[string][]float64{}, User: map[string][]float64{}, Sys: map[string][]float64{}}
 	for _, c := range who {
-		r.order = append(r.order, c.name)
+		r.Order = append(r.Order, c.name)
 	}
 	b.results = append(b.results, r)
 	fmt.Println(name)
@@ -48,7 +46,7 @@ func (r *result) addUsage(name string, u usage, n int) {
 }
 
 func (r *result) print() {
-	for _, name := range r.order {
+	for _, name := range r.Order {
 		if s := r.Samples[name]; len(s) > 0 {
 			fmt.Printf("  %-12s %9.2f %s  p90 %9.2f  p99 %9.2f\n", name, median(s), r.Unit, quantile(s, 0.9), quantile(s, 0.99))
 		}
@@ -71,8 +69,11 @@ func (b *bench) measureAll() error {
 		for _, a := range acts[1:] {
 			b.measure(a, plain, b.samples(15), time.Second)
 		}
+		for _, v := range variants[1:] {
+			b.measure(actRun, v, b.samples(15), time.Second)
+		}
 	}
-	b.measure(actTool, plain, b.samples(25), 0)
+	b.tools()
 	for _, n := range []int{1, 4, 16} {
 		b.parallel(n)
 	}
@@ -94,7 +95,10 @@ func (b *bench) measureAll() error {
 func (b *bench) measure(a act, v variant, rounds int, pause time.Duration) {
 	name := a.name + ", " + v.name
 	if a.name == actTool.name {
-		name = a.name
+		name = "run of a " + v.name
+		if v.image {
+			name = "run of an " + v.name
+		}
 	}
 	if pause > 0 {
 		name += ", idle machine"
@@ -103,8 +107,8 @@ func (b *bench) measure(a act, v variant, rounds int, pause time.Duration) {
 		return
 	}
 	who := b.with(func(c *contender) bool {
-		// The floor and bubblewrap know one bundle.
-		return a.who(c) && (c.oci || v.name == plain.name)
+		// Docker takes no directory.
+		return a.who(c) && c.knows(v) && (c.name != nameDocker || v.image)
 	})
 	s, err := newSpawner()
 	if err != nil {
@@ -121,7 +125,7 @@ func (b *bench) measure(a act, v variant, rounds int, pause time.Duration) {
 			if failed[c.name] {
 				continue
 			}
-			u, err := b.sample(s, a, c, v.change, pause)
+			u, err := b.sample(s, a, c, v, pause)
 			if err != nil {
 				b.skip(name+" of "+c.name, err)
 				failed[c.name] = true
@@ -135,8 +139,8 @@ func (b *bench) measure(a act, v variant, rounds int, pause time.Duration) {
 	r.print()
 }
 
-func (b *bench) sample(s *spawner, a act, c *contender, change func(*specs.Spec), pause time.Duration) (usage, error) {
-	timed, after, err := a.prep(b, s, c, change)
+func (b *bench) sample(s *spawner, a act, c *contender, v variant, pause time.Duration) (usage, error) {
+	timed, after, err := a.prep(b, s, c, v)
 	if err != nil {
 		return usage{}, err
 	}
@@ -161,7 +165,7 @@ func (b *bench) parallel(n int) {
 			if failed[c.name] {
 				continue
 			}
-			u, err := b.batch(c, n, each)
+			u, err := b.batch(c, plain, n, n*each)
 			if err != nil {
 				b.skip(name+" of "+c.name, err)
 				failed[c.name] = true
@@ -173,8 +177,8 @@ func (b *bench) parallel(n int) {
 	r.print()
 }
 
-// batch runs n workers that make `each` containers one after the other.
-func (b *bench) batch(c *contender, n, each int) (usage, error) {
+// batch makes `total` containers, n at a time.
+func (b *bench) batch(c *contender, v variant, n, total int) (usage, error) {
 	type job struct {
 		s     *spawner
 		timed []func() (usage, error)
@@ -187,14 +191,15 @@ func (b *bench) batch(c *contender, n, each int) (usage, error) {
 		}
 		defer s.close()
 		jobs[i].s = s
-		for range each {
-			timed, after, err := prepareRun(b, s, c, plain.change)
-			if err != nil {
-				return usage{}, err
-			}
-			defer after()
-			jobs[i].timed = append(jobs[i].timed, timed)
+	}
+	for i := range total {
+		j := &jobs[i%n]
+		timed, after, err := prepareRun(b, j.s, c, v)
+		if err != nil {
+			return usage{}, err
 		}
+		defer after()
+		j.timed = append(j.timed, timed)
 	}
 	type outcome struct {
 		u   usage
@@ -216,14 +221,14 @@ func (b *bench) batch(c *contender, n, each int) (usage, error) {
 			done <- o
 		}()
 	}
-	var total outcome
+	var sum outcome
 	for range jobs {
 		o := <-done
-		total.u.add(o.u)
+		sum.u.add(o.u)
 		if o.err != nil {
-			total.err = o.err
+			sum.err = o.err
 		}
 	}
-	total.u.Wall = time.Since(begin)
-	return total.u, total.err
+	sum.u.Wall = time.Since(begin)
+	return sum.u, sum.err
 }

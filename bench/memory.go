@@ -216,7 +216,7 @@ func (b *bench) calls() {
 			}
 			argv = c.command("run", "--bundle", dir, id)
 		} else {
-			argv = c.once(id)
+			argv = c.once(id, plain)
 		}
 		out := b.path("strace")
 		if msg, err := exec.Command(strace, append([]string{"-f", "-qq", "-c", "-o", out, "--"}, argv...)...).CombinedOutput(); err != nil {

@@ -32,7 +32,7 @@ func (b *bench) plot() string {
 		fmt.Fprintf(&w, `<text x="8" y="%d" font-weight="bold">%s</text>`+"\n", y, html.EscapeString(r.Name))
 		y += 8
 		scale := (width - left - right) / most
-		for _, name := range r.order {
+		for _, name := range r.Order {
 			s := r.Samples[name]
 			if len(s) == 0 {
 				continue

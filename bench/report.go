@@ -25,7 +25,10 @@ var goals = []goal{
 	{"run, default bundle, idle machine", nameGcrun, nameCrun, 0.3},
 	{"memory: PSS of a created container", nameGcrun, nameCrun, 1.0 / 20},
 	{"held: 1000 created containers, PSS of all", nameGcrun, nameCrun, 1.0 / 10},
-	{"run of a root filesystem", nameGcr, namePodman, 1.0 / 20},
+	{"run of a root filesystem, no network", nameGcr, namePodman, 1.0 / 20},
+	{"run of a root filesystem, default network", nameGcr, namePodman, 1.0 / 20},
+	{"run of an image, no network", nameGcr, namePodman, 1.0 / 20},
+	{"run of an image, default network", nameGcr, namePodman, 1.0 / 20},
 }
 
 func (b *bench) result(name string) *result {
@@ -95,7 +98,7 @@ func number(x float64) string {
 
 func (r *result) markdown(w *strings.Builder) {
 	first := ""
-	for _, name := range r.order {
+	for _, name := range r.Order {
 		if len(r.Samples[name]) > 0 {
 			first = name
 			break
@@ -114,7 +117,7 @@ func (r *result) markdown(w *strings.Builder) {
 		w.WriteString("---|---|")
 	}
 	w.WriteString("---|\n")
-	for _, name := range r.order {
+	for _, name := range r.Order {
 		s := r.Samples[name]
 		if len(s) == 0 {
 			continue
@@ -136,10 +139,7 @@ func (b *bench) write(dir, text string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	raw, err := json.MarshalIndent(struct {
-		System  system
-		Results []*result
-	}{b.system, b.results}, "", " ")
+	raw, err := json.MarshalIndent(record{b.system, b.results, b.skipped}, "", " ")
 	if err != nil {
 		return err
 	}
