@@ -65,11 +65,7 @@ func (b *bench) findContenders(gcrun, gcr, floor string) error {
 
 	path, err := b.buildFloor(floor)
 	add(&contender{name: nameFloor, path: path, once: func(id string, v variant) []string {
-		argv := []string{path, b.path("rootfs")}
-		if v.name == hostNet.name {
-			argv = append(argv, "-n")
-		}
-		return append(argv, b.groups.floorArgs(id)...)
+		return b.floorCommand(path, id, v)
 	}}, err)
 	for _, peer := range []struct{ name, env, pkg string }{{nameCrun, "CRUN", "crun"}, {nameRunc, "RUNC", "runc"}, {"youki", "YOUKI", ""}} {
 		path, err := find(peer.name, os.Getenv(peer.env), peer.pkg)
@@ -92,6 +88,22 @@ func (b *bench) bubblewrap(path string, v variant) []string {
 	}
 	return strings.Fields(path + " --unshare-all" + network + " --die-with-parent --ro-bind " + b.path("rootfs") +
 		" / --proc /proc --dev /dev --tmpfs /dev/shm --mqueue /dev/mqueue --ro-bind /sys /sys --hostname gcr /bin/true")
+}
+
+// floorCommand is the floor's command line for a container.
+func (b *bench) floorCommand(path, id string, v variant) []string {
+	argv := []string{path}
+	if v.name == hostNet.name {
+		argv = append(argv, "-n")
+	}
+	status, _ := os.ReadFile("/proc/self/status")
+	for line := range strings.Lines(string(status)) {
+		if set, ok := strings.CutPrefix(line, "CapBnd:"); ok {
+			argv = append(argv, "-b", strings.TrimSpace(set))
+		}
+	}
+	argv = append(argv, b.path("rootfs"))
+	return append(argv, b.groups.floorArgs(id)...)
 }
 
 // buildFloor compiles the floor.

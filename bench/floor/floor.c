@@ -1,11 +1,12 @@
 /*
  * The floor of the benchmark: what a container costs when nothing is left but the system calls.
  *
- *	floor [-n] ROOTFS GROUP... [-u GROUP]
+ *	floor [-n] [-b CAPABILITIES] ROOTFS GROUP... [-u GROUP]
  *
  * It makes one container with the calls that gcrun makes for the default bundle (gcrun spec), runs /bin/true in
  * it, waits, and removes the cgroups. Nothing is parsed, checked or reported: a call that fails ends the program
- * with its line number. -n leaves the network namespace out. Each GROUP is a directory to make in a cgroup v1
+ * with its line number. -n leaves the network namespace out; -b is the bounding set of the caller, in hexadecimal, of which
+ * all but three are dropped. Each GROUP is a directory to make in a cgroup v1
  * hierarchy; -u names one of cgroup v2.
  *
  * bench compares its calls with those of gcrun (strace), so that it stays the floor of the same thing.
@@ -44,6 +45,7 @@
 static const char *tasks[MAX];
 static int ntasks, sync_fd = 3;
 static int task_fd[MAX];
+static unsigned long long bounding = ~0ULL;
 
 static long need(long r, int line)
 {
@@ -262,7 +264,7 @@ static void container(const char *rootfs, const char *unified, int network)
 	NEED(prlimit(0, RLIMIT_NOFILE, &files, NULL));
 	umask(022);
 	for (int c = 0; c <= CAP_LAST_CAP; c++)
-		if (c != CAP_KILL && c != CAP_NET_BIND_SERVICE && c != CAP_AUDIT_WRITE)
+		if (bounding >> c & 1 && c != CAP_KILL && c != CAP_NET_BIND_SERVICE && c != CAP_AUDIT_WRITE)
 			NEED(prctl(PR_CAPBSET_DROP, c, 0, 0, 0));
 	gid_t zero = 0;
 	NEED(syscall(SYS_setgroups, 1, &zero));
@@ -279,11 +281,12 @@ static void container(const char *rootfs, const char *unified, int network)
 	char ready[32] = { 4 };
 	syscall(SYS_close_range, sync_fd + 1, ~0U, 0);
 	NEED(sendto(sync_fd, ready, sizeof ready, MSG_NOSIGNAL, NULL, 0));
-	NEED(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	NEED(read(sync_fd, ready, 1));
 	syscall(SYS_close_range, sync_fd, ~0U, CLOSE_RANGE_CLOEXEC);
 	sigset_t none;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	NEED(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 	char *argv[] = { "/bin/true", NULL };
 	char *envp[] = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm", NULL };
 	NEED(execve(argv[0], argv, envp));
@@ -333,6 +336,8 @@ int main(int argc, char **argv)
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "-n"))
 			network = 0;
+		else if (!strcmp(argv[i], "-b") && i + 1 < argc)
+			bounding = strtoull(argv[++i], NULL, 16);
 		else if (!strcmp(argv[i], "-u") && i + 1 < argc)
 			unified = argv[++i];
 		else if (!rootfs)
@@ -372,7 +377,7 @@ int main(int argc, char **argv)
 	close(pair[1]);
 	char message[33];
 	while (NEED(recv(pair[0], message, sizeof message, 0)) > 0)
-		;
+		NEED(write(pair[0], "", 1)); /* a runtime writes down what it has made, then lets the program go on */
 	NEED(waitpid(pid, &status, 0));
 	for (int i = 0; i < ntasks; i++)
 		NEED(rmdir(tasks[i]));
