@@ -58,6 +58,7 @@ func (b *bench) cleanUp() {
 	b.groups.kill()
 	reapAll()
 	b.groups.remove()
+	_ = unix.Unmount(b.path("podman", "overlay"), unix.MNT_DETACH) // its store is a mount of its own
 	_ = unix.Unmount(b.state, unix.MNT_DETACH)
 	os.RemoveAll(b.state)
 	os.RemoveAll(b.dir)
