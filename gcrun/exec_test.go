@@ -263,6 +263,13 @@ func TestPreserveFDs(t *testing.T) {
 	r := b.runWith(func(c *exec.Cmd) { c.ExtraFiles = extra }, "run", "--preserve-fds", "2", b.id)
 	want(t, "descriptors", strings.Join(b.parse(r.stdout).FDs, " "), "0 1 2 3 4")
 
+	// The descriptors that the program needs lie above all that is kept, which are more than there are.
+	b = newBox(t, nil, "report")
+	r = b.runWith(func(c *exec.Cmd) { c.ExtraFiles = extra }, "run", "--preserve-fds", "40", b.id)
+	if got := strings.Join(b.parse(r.stdout).FDs, " "); !strings.HasPrefix(got, "0 1 2 3 4 5 6 7 8") { // the test may have inherited more
+		t.Errorf("descriptors %s", got)
+	}
+
 	b = newBox(t, nil, "report")
 	r = b.runWith(func(c *exec.Cmd) {
 		c.ExtraFiles = extra

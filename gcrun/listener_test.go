@@ -32,7 +32,7 @@ func TestSeccompListener(t *testing.T) {
 			t.Errorf("the agent was asked about call %d", nr)
 		}
 		st := <-agent.States
-		if len(st.Fds) != 1 || st.Fds[0] != specs.SeccompFdName || st.Metadata != "for the agent" || st.State.ID != b.id ||
+		if len(st.Fds) != 2 || st.Fds[0] != specs.SeccompFdName || st.Fds[1] != "pidFd" || <-agent.PIDs != st.Pid || st.Metadata != "for the agent" || st.State.ID != b.id ||
 			st.State.Status != status || st.State.Bundle != b.bundle || st.State.Annotations["a.b"] != "c" || st.Pid == 0 {
 			t.Errorf("the agent was told %+v", st)
 		}
@@ -57,6 +57,8 @@ func TestSeccompListener(t *testing.T) {
 	b.ok("start", b.id)
 	if first := <-agent.States; first.Pid != pid {
 		t.Errorf("the agent was told process %d, not %d", first.Pid, pid)
+	} else if behind := <-agent.PIDs; behind != pid {
+		t.Errorf("the pidfd is that of process %d, not %d", behind, pid)
 	}
 	// The message names a process that is there.
 	fd, err := unix.PidfdOpen(pid, 0)

@@ -206,11 +206,11 @@ func (r *run) notify(pid int, listener *os.File) error {
 	profile := r.cfg.Spec.Linux.Seccomp
 	msg, err := seccomp.ProcessState(pid, profile.ListenerMetadata, specs.State{
 		ID: r.cfg.ID, Status: specs.StateCreating, Pid: pid, Bundle: r.path, Annotations: r.cfg.Spec.Annotations,
-	})
+	}, seccomp.PidFD)
 	if err != nil {
 		return err
 	}
-	return seccomp.SendListener(profile.ListenerPath, msg, listener)
+	return launch.SendListener(profile.ListenerPath, msg, pid, listener)
 }
 
 // root says what the root filesystem is made from.

@@ -268,12 +268,20 @@ func (s *starter) clone() error {
 		}
 	}
 	image := int(s.image.Fd())
+	var raised []int
+	// They are closed as soon as the child has them: a copy of the child's end of the socket would hide that the
+	// child's own has been closed.
+	defer func() {
+		for _, fd := range raised {
+			unix.Close(fd)
+		}
+	}()
 	raise := func(fd int) (int, error) {
 		up, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, top+1)
 		if err != nil {
 			return -1, fmt.Errorf("duplicate descriptor: %w", err)
 		}
-		s.open = append(s.open, os.NewFile(uintptr(up), ""))
+		raised = append(raised, up)
 		return up, nil
 	}
 	// The child has a copy of our end of the socket as well. Were it open while the child waits, our death would

@@ -82,13 +82,17 @@ func sendFile(path string, f *os.File, name string) error {
 	return sendMessage(path, []byte(name), f)
 }
 
-func sendMessage(path string, text []byte, f *os.File) error {
+func sendMessage(path string, text []byte, files ...*os.File) error {
 	conn, err := dial(path, unix.SOCK_STREAM)
 	if err != nil {
 		return fmt.Errorf("connect to socket %s: %w", path, err)
 	}
 	defer conn.Close()
-	if err := unix.Sendmsg(int(conn.Fd()), text, unix.UnixRights(int(f.Fd())), nil, unix.MSG_NOSIGNAL); err != nil {
+	var fds []int
+	for _, f := range files {
+		fds = append(fds, int(f.Fd()))
+	}
+	if err := unix.Sendmsg(int(conn.Fd()), text, unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL); err != nil {
 		return fmt.Errorf("send descriptor to socket %s: %w", path, err)
 	}
 	return nil

@@ -152,11 +152,18 @@ func (c *Container) sendListener(config *specs.Spec, pid int, listener *os.File)
 	if pid != c.rec.PID {
 		status = specs.StateRunning // a process that exec adds
 	}
-	msg, err := seccomp.ProcessState(pid, profile.ListenerMetadata, c.hookState(status))
+	msg, err := seccomp.ProcessState(pid, profile.ListenerMetadata, c.hookState(status), seccomp.PidFD)
 	if err != nil {
 		return err
 	}
-	return sendMessage(profile.ListenerPath, msg, listener)
+	// The program waits for the agent's answers, or has just been made: the number is its own.
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return fmt.Errorf("open pidfd of process %d: %w", pid, err)
+	}
+	pidfd := os.NewFile(uintptr(fd), "pidfd")
+	defer pidfd.Close()
+	return sendMessage(profile.ListenerPath, msg, listener, pidfd)
 }
 
 // waitGone waits until the process behind a pidfd has ended; a pidfd is readable then (pidfd_open(2)). It gives up

@@ -3,11 +3,14 @@ package seccomp
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 )
+
+// PidFD is the name, in the message to an agent, of a pidfd of the container process (pidfd_open(2)). The specification
+// names seccompFd only and lets agents pass over what they do not know; with the pidfd an agent that looks into the
+// process cannot be led to another one that has taken over the number.
+const PidFD = "pidFd"
 
 // ProcessState returns the message that an agent gets at listenerPath, together with the descriptor of the
 // listener as SCM_RIGHTS (OCI runtime specification, config-linux.md, "The Container Process State"). The message
@@ -32,21 +35,4 @@ func ProcessState(pid int, metadata string, state specs.State, more ...string) (
 		Metadata: metadata,
 		State:    state,
 	})
-}
-
-// SendListener hands the listener that seccomp(2) has returned to the agent whose socket is at path, with a message of
-// ProcessState.
-func SendListener(path string, message []byte, listener *os.File) error {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("make socket: %w", err)
-	}
-	defer unix.Close(fd)
-	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
-		return fmt.Errorf("connect to the seccomp agent at %s (listenerPath): %w", path, err)
-	}
-	if err := unix.Sendmsg(fd, message, unix.UnixRights(int(listener.Fd())), nil, unix.MSG_NOSIGNAL); err != nil {
-		return fmt.Errorf("send the seccomp listener to %s (listenerPath): %w", path, err)
-	}
-	return nil
 }

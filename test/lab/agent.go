@@ -2,7 +2,11 @@ package lab
 
 import (
 	"encoding/json"
+	"fmt"
+	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -17,6 +21,8 @@ type Agent struct {
 	// States has a state for each listener that was received, Calls the number of each call that was answered.
 	States chan specs.ContainerProcessState
 	Calls  chan int32
+	// PIDs has the process behind each pidfd that came with a listener.
+	PIDs chan int
 }
 
 // The structures and requests of linux/seccomp.h.
@@ -49,7 +55,7 @@ const (
 // SeccompAgent starts an agent that lets every call fail with an error.
 func SeccompAgent(t *testing.T, answer unix.Errno) *Agent {
 	t.Helper()
-	a := &Agent{Path: filepath.Join(t.TempDir(), "agent.sock"), States: make(chan specs.ContainerProcessState, 8), Calls: make(chan int32, 64)}
+	a := &Agent{Path: filepath.Join(t.TempDir(), "agent.sock"), States: make(chan specs.ContainerProcessState, 8), Calls: make(chan int32, 64), PIDs: make(chan int, 64)}
 	l, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -98,8 +104,16 @@ func (a *Agent) receive(conn int, answer unix.Errno) {
 		fds = append(fds, more...)
 	}
 	for i, name := range st.Fds {
-		if name == specs.SeccompFdName && i < len(fds) {
+		switch {
+		case i >= len(fds):
+		case name == specs.SeccompFdName:
 			go a.answer(fds[i], answer)
+		case name == "pidFd":
+			info, _ := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fds[i])) // proc(5): Pid
+			_, pid, _ := strings.Cut(string(info), "\nPid:")
+			n, _ := strconv.Atoi(strings.TrimSpace(strings.SplitN(pid+"\n", "\n", 2)[0]))
+			a.PIDs <- n
+			unix.Close(fds[i])
 		}
 	}
 	a.States <- st

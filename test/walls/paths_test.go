@@ -56,6 +56,7 @@ var hostPaths = map[string]string{
 	"internal/launch/launch.go":           "the state directory",
 	"internal/criu/run.go":                "the log in the directory of --work-path",
 	"internal/lifecycle/checkpoint.go":    "directories and settings of checkpoints that the caller names, /proc",
+	"internal/lifecycle/hooks.go":         "the files for the output of hooks that the caller names",
 	"internal/lifecycle/notify.go":        "the state directory; the container has this part of it read-only",
 	"internal/lifecycle/create.go":        "the state directory, /dev/null of the host, the file of --pid-file",
 	"internal/lifecycle/exec.go":          "/dev/null of the host",
