@@ -88,7 +88,8 @@ func (r *run) planNetwork(in *plan.Input) error {
 		return err
 	}
 	r.net = p
-	r.lacking = append(r.lacking, p.Notes...)
+	r.notes = append(r.notes, p.Notes...)
+	r.lacking = append(r.lacking, p.Lacking...)
 	if !p.Connected() {
 		return nil
 	}

@@ -29,6 +29,7 @@ type Plan struct {
 	Defs    []*Definition // of Bridge, one for each of Request.Attach
 	Program string        // of Pasta and Slirp
 	Notes   []string      // for the user
+	Lacking []string      // notes about programs that are not installed, which every user should see
 	store   *Store
 }
 

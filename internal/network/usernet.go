@@ -23,15 +23,15 @@ import (
 // userMode chooses the program.
 func (p *Plan) userMode() error {
 	if tun, err := os.OpenFile("/dev/net/tun", os.O_RDWR|syscall.O_CLOEXEC, 0); err != nil {
-		return p.noUserMode("/dev/net/tun cannot be opened", "as root: modprobe tun; chmod 0666 /dev/net/tun")
+		return p.noUserMode(&p.Notes, "/dev/net/tun cannot be opened", "as root: modprobe tun; chmod 0666 /dev/net/tun")
 	} else {
 		tun.Close()
 	}
-	cause, fix := "pasta is not installed", "install the package passt (or slirp4netns)"
+	say, cause, fix := &p.Lacking, "pasta is not installed", "install the package passt (or slirp4netns)"
 	for _, m := range []Mode{Pasta, Slirp} {
 		if path, err := exec.LookPath(string(m)); err == nil {
 			if m == Pasta && offline() {
-				cause, fix = "this machine has no route to anywhere, and pasta needs one", "connect it (slirp4netns does without)"
+				say, cause, fix = &p.Notes, "this machine has no route to anywhere, and pasta needs one", "connect it (slirp4netns does without)"
 				continue
 			}
 			p.Mode, p.Program = m, path
@@ -41,16 +41,17 @@ func (p *Plan) userMode() error {
 			return p.checkUserPorts()
 		}
 	}
-	return p.noUserMode(cause, fix)
+	return p.noUserMode(say, cause, fix)
 }
 
-// noUserMode goes without a network where nobody has asked for one, and says so.
-func (p *Plan) noUserMode(cause, fix string) error {
+// noUserMode goes without a network where nobody has asked for one, and says so: among the notes, or, where it would
+// be there if a program were installed, among what is lacking.
+func (p *Plan) noUserMode(say *[]string, cause, fix string) error {
 	p.Mode = None
 	if len(p.Request.Ports) > 0 {
 		return &Error{What: "publish " + p.Request.Ports[0].String(), Flag: "-p", Cause: text("without root this needs pasta, and " + cause), Hint: fix}
 	}
-	p.Notes = append(p.Notes, "no network but loopback, for "+cause+": "+fix+"; --network none says that none is wanted")
+	*say = append(*say, "no network but loopback, for "+cause+": "+fix+"; --network none says that none is wanted")
 	return nil
 }
 
