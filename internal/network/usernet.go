@@ -36,7 +36,7 @@ func (p *Plan) userMode() error {
 			}
 			p.Mode, p.Program = m, path
 			if m == Slirp && len(p.Request.Ports) > 0 {
-				p.Notes = append(p.Notes, "slirp4netns publishes ports on IPv4 only; pasta (Debian package passt) does on IPv6 too")
+				p.Lacking = append(p.Lacking, "slirp4netns publishes ports on IPv4 only; pasta (Debian package passt) does on IPv6 too")
 			}
 			return p.checkUserPorts()
 		}
