@@ -19,15 +19,15 @@ short=-short
 [ "${GCR_TEST_FULL:-}" = "" ] || short=-short=false
 began=$SECONDS
 # Two packages at a time: most wait for the kernel, and a machine with many processors shall not run tests of
-# limits beside each other.
+# limits beside each other. -count=1: many tests build the commands and run them, which go test's cache does not see.
 failed=$(mktemp)
 trap 'rm -f "$failed"' EXIT
-if ! go test -json "$short" -timeout 20m -p 2 ./... | go run ./test/report -failed "$failed"; then
+if ! go test -json -count=1 "$short" -timeout 20m -p 2 ./... | go run ./test/report -failed "$failed"; then
     # On a machine that does other work, a test of limits or races can fail for want of time. A second failure, of the
     # package by itself, counts; that a first one happened stays visible above.
     [ -s "$failed" ] || exit 1
     step "once more, by themselves: $(tr '\n' ' ' <"$failed")"
-    xargs go test -json "$short" -timeout 20m -p 1 <"$failed" | go run ./test/report
+    xargs go test -json -count=1 "$short" -timeout 20m -p 1 <"$failed" | go run ./test/report
 fi
 step "fuzzing, 500 inputs for each parser"
 FUZZTIME=500x test/fuzz.sh 2>&1 | grep -v '^fuzz: elapsed'
