@@ -76,5 +76,5 @@ func TestSeccompListener(t *testing.T) {
 	b.spec.Linux.Seccomp.ListenerPath = agent.Path + ".none"
 	b.spec.Process.Args = []string{"/probe", "mkdir", "/made"}
 	b.write()
-	b.fails(1, fmt.Sprintf("connect to socket %s.none: no such file or directory", agent.Path), "run", b.id)
+	b.fails(1, fmt.Sprintf("send seccomp listener (linux.seccomp.listenerPath): connect to socket %s.none: no such file or directory", agent.Path), "run", b.id)
 }

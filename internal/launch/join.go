@@ -110,16 +110,16 @@ func joinError(j plan.HostJoin, err error) error {
 
 // follow goes on with the process that the first one has split off inside a PID namespace.
 func (s *starter) follow(pid int) error {
-	fd, err := unix.PidfdOpen(pid, 0)
+	pidfd, err := OpenProcess(pid)
 	if err != nil {
-		return fmt.Errorf("open the process in the PID namespace: %w", err)
+		return fmt.Errorf("follow into the PID namespace: %w", err)
 	}
 	if _, err := wait(s.child.PID); err != nil {
-		unix.Close(fd)
+		pidfd.Close()
 		return fmt.Errorf("wait for the first process: %w", err)
 	}
 	s.pidfd.Close()
-	s.pidfd = os.NewFile(uintptr(fd), "pidfd")
+	s.pidfd = pidfd
 	s.child.PID = pid
 	return s.letGo()
 }

@@ -497,11 +497,11 @@ func wait(pid int) (unix.WaitStatus, error) {
 
 // Adopt is a Process for a child of this one that somebody else has made: CRIU, on a restore.
 func Adopt(pid int) (*Process, error) {
-	fd, err := unix.PidfdOpen(pid, 0)
+	pidfd, err := OpenProcess(pid)
 	if err != nil {
-		return nil, fmt.Errorf("open process %d: %w", pid, err)
+		return nil, err
 	}
-	return &Process{PID: pid, pidfd: os.NewFile(uintptr(fd), "pidfd")}, nil
+	return &Process{PID: pid, pidfd: pidfd}, nil
 }
 
 // Wait waits for the end of the process and returns its status as a shell does: the exit status, or 128 + n

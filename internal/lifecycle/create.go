@@ -479,7 +479,7 @@ func (cr *creation) makeCgroup() (launch.Cgroup, error) {
 // told to: a process that no record names cannot be left behind.
 func (cr *creation) ready(pid int) error {
 	if cr.master != nil {
-		err := sendFile(cr.o.ConsoleSocket, cr.master, "/dev/ptmx")
+		err := sendConsole(cr.o.ConsoleSocket, cr.master)
 		if err != nil {
 			return err
 		}
@@ -492,13 +492,7 @@ func (cr *creation) ready(pid int) error {
 		return err
 	}
 	if cr.o.PidfdSocket != "" {
-		fd, err := unix.PidfdOpen(pid, 0)
-		if err != nil {
-			return fmt.Errorf("open pidfd of the container: %w", err)
-		}
-		f := os.NewFile(uintptr(fd), "pidfd")
-		defer f.Close()
-		if err := sendFile(cr.o.PidfdSocket, f, "pidfd"); err != nil {
+		if err := sendPidfd(cr.o.PidfdSocket, pid); err != nil {
 			return err
 		}
 	}

@@ -70,7 +70,7 @@ func (s Store) Exec(o ExecOptions) (*Executed, error) {
 	opts.OnConsole = func(m *os.File) error { out.Master = m; return nil }
 	opts.OnReady = func(pid int) error {
 		if out.Master != nil && o.ConsoleSocket != "" {
-			if err := sendFile(o.ConsoleSocket, out.Master, "/dev/ptmx"); err != nil {
+			if err := sendConsole(o.ConsoleSocket, out.Master); err != nil {
 				return err
 			}
 			out.Master.Close()
@@ -114,16 +114,6 @@ func (s Store) ExplainExec(o ExecOptions) (*plan.Plan, error) {
 	}
 	done()
 	return p, nil
-}
-
-func sendPidfd(socket string, pid int) error {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return fmt.Errorf("open pidfd: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), "pidfd")
-	defer f.Close()
-	return sendFile(socket, f, "pidfd")
 }
 
 // execution finds out what is to be run where.

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"gcr/internal/launch"
+
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -70,7 +72,7 @@ func (c *Container) listenNotify(host string) (*notifier, error) {
 	}
 	n := &notifier{socket: os.NewFile(uintptr(fd), "notify socket"), host: host, path: filepath.Join(c.dir, notifySub, notifyName)}
 	_ = os.Remove(n.path) // of a start that was killed
-	sa, done, err := address(n.path)
+	sa, done, err := launch.SocketAddress(n.path)
 	if err == nil {
 		err = unix.Bind(fd, sa)
 		done()
@@ -163,7 +165,7 @@ func (n *notifier) relay(pidfd *os.File, f func(out []byte, ready bool) (done bo
 
 // send sends a message to the service manager.
 func (n *notifier) send(message []byte, rights ...int) error {
-	conn, err := dial(n.host, unix.SOCK_DGRAM)
+	conn, err := launch.Dial(n.host, unix.SOCK_DGRAM)
 	if err != nil {
 		return fmt.Errorf("notify %s: %w", n.host, err)
 	}

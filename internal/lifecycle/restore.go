@@ -116,7 +116,7 @@ func (cr *creation) heed(script string, pid int, file *os.File) error {
 		if cr.o.ConsoleSocket == "" {
 			return nil
 		}
-		err := sendFile(cr.o.ConsoleSocket, file, "/dev/ptmx")
+		err := sendConsole(cr.o.ConsoleSocket, file)
 		file.Close()
 		cr.master = nil
 		return err

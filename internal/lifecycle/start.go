@@ -63,7 +63,7 @@ func (c *Container) start() error {
 	if config.Process == nil {
 		return c.abort(config, errNoProcess)
 	}
-	conn, err := dial(filepath.Join(c.dir, socketName), unix.SOCK_SEQPACKET)
+	conn, err := launch.Dial(filepath.Join(c.dir, socketName), unix.SOCK_SEQPACKET)
 	if err != nil {
 		return fmt.Errorf("connect to the waiting container: %w", err)
 	}
@@ -145,9 +145,6 @@ func (c *Container) failure(config *specs.Spec, call int, errno unix.Errno) erro
 func (c *Container) sendListener(config *specs.Spec, pid int, listener *os.File) error {
 	defer listener.Close()
 	profile := config.Linux.Seccomp
-	if profile.ListenerPath == "" {
-		return errors.New("send seccomp listener (linux.seccomp.listenerPath): it is missing, and the profile has SCMP_ACT_NOTIFY")
-	}
 	status := specs.StateCreating
 	if pid != c.rec.PID {
 		status = specs.StateRunning // a process that exec adds
@@ -156,14 +153,7 @@ func (c *Container) sendListener(config *specs.Spec, pid int, listener *os.File)
 	if err != nil {
 		return err
 	}
-	// The program waits for the agent's answers, or has just been made: the number is its own.
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return fmt.Errorf("open pidfd of process %d: %w", pid, err)
-	}
-	pidfd := os.NewFile(uintptr(fd), "pidfd")
-	defer pidfd.Close()
-	return sendMessage(profile.ListenerPath, msg, listener, pidfd)
+	return launch.SendListener(profile.ListenerPath, msg, pid, listener)
 }
 
 // waitGone waits until the process behind a pidfd has ended; a pidfd is readable then (pidfd_open(2)). It gives up

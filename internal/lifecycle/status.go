@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gcr/internal/cgroup"
+	"gcr/internal/launch"
 	"gcr/internal/procfs"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -168,19 +169,19 @@ func (c *Container) pidfd() (*os.File, error) {
 	if c.rec.PID == 0 {
 		return nil, ErrNotRunning
 	}
-	fd, err := unix.PidfdOpen(c.rec.PID, 0)
+	pidfd, err := launch.OpenProcess(c.rec.PID)
 	if err != nil {
 		if errors.Is(err, unix.ESRCH) {
 			return nil, ErrNotRunning
 		}
-		return nil, fmt.Errorf("open process %d of container %s: %w", c.rec.PID, c.rec.ID, err)
+		return nil, fmt.Errorf("container %s: %w", c.rec.ID, err)
 	}
 	// Now that the descriptor holds on to a process the start time says which one it is.
 	if !alive(c.rec.PID, c.rec.StartTime) {
-		unix.Close(fd)
+		pidfd.Close()
 		return nil, ErrNotRunning
 	}
-	return os.NewFile(uintptr(fd), "pidfd"), nil
+	return pidfd, nil
 }
 
 // group opens the container's cgroup; cgroup.ErrNoGroup says that it has none.

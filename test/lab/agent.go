@@ -16,7 +16,7 @@ import (
 
 // Agent answers the system calls that a seccomp filter hands over (seccomp_unotify(2)).
 type Agent struct {
-	// Path is that of its socket, for listenerPath.
+	// Path is that of its socket, for listenerPath; it is longer than an address of unix(7) takes.
 	Path string
 	// States has a state for each listener that was received, Calls the number of each call that was answered.
 	States chan specs.ContainerProcessState
@@ -55,12 +55,17 @@ const (
 // SeccompAgent starts an agent that lets every call fail with an error.
 func SeccompAgent(t *testing.T, answer unix.Errno) *Agent {
 	t.Helper()
-	a := &Agent{Path: filepath.Join(t.TempDir(), "agent.sock"), States: make(chan specs.ContainerProcessState, 8), Calls: make(chan int32, 64), PIDs: make(chan int, 64)}
+	dir := t.TempDir()
+	long := filepath.Join(dir, strings.Repeat("long-", 24))
+	if err := os.Symlink(dir, long); err != nil {
+		t.Fatal(err)
+	}
+	a := &Agent{Path: filepath.Join(long, "agent.sock"), States: make(chan specs.ContainerProcessState, 8), Calls: make(chan int32, 64), PIDs: make(chan int, 64)}
 	l, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Bind(l, &unix.SockaddrUnix{Name: a.Path}); err != nil {
+	if err := unix.Bind(l, &unix.SockaddrUnix{Name: filepath.Join(dir, "agent.sock")}); err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.Listen(l, 8); err != nil {
