@@ -177,6 +177,8 @@ func (s *starter) do(h plan.HostStep) error {
 		return s.makeTrees()
 	case plan.JoinNamespaces:
 		return nil // done by the thread that clones
+	case plan.MakeResctrl, plan.RunHooks:
+		return nil // by the caller: Options.Resctrl, Options.OnHooks and the commands after this one
 	case plan.Clone:
 		return s.clone()
 	case plan.WriteIDMaps:

@@ -77,6 +77,8 @@ func (b *builder) newTrees() error {
 		switch {
 		case m.Type == "cgroup" || m.Type == "cgroup2":
 			return fieldError(field+".type", what, "the cgroup hierarchy is mounted when the container is made only", "")
+		case o.remount:
+			return fieldError(field+".options", what, "remount is for mounts that the container is made with", "remove the mount and add it with other options")
 		case o.copyUp:
 			return fieldError(field+".options", what, "tmpcopyup is for mounts that the container is made with", "copy the files after the mount")
 		case !bind && (o.idmap != "" || len(m.UIDMappings)+len(m.GIDMappings) > 0):

@@ -1,6 +1,12 @@
 package plan
 
-import "gcr/internal/program"
+import (
+	"fmt"
+
+	"gcr/internal/program"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
 
 func (b *builder) hooks() error {
 	if b.in.Hooks {
@@ -24,3 +30,47 @@ func (s hooks) Emit(e *emitter) {
 	e.Program.Wait()
 }
 func (s hooks) Shell() []string { return nil }
+
+// runHooks tells which hooks the host side starts, and when.
+func (b *builder) runHooks() []HostStep {
+	h := b.spec.Hooks
+	if !b.first || h == nil {
+		return nil
+	}
+	var detail []string
+	for _, k := range []struct {
+		name string
+		list []specs.Hook
+	}{
+		//lint:ignore SA1019 deprecated, but Docker up to 26 and many tools use it
+		{"prestart", h.Prestart},
+		{"createRuntime", h.CreateRuntime},
+		{"createContainer", h.CreateContainer},
+		{"startContainer", h.StartContainer},
+		{"poststart", h.Poststart},
+		{"poststop", h.Poststop},
+	} {
+		for _, hook := range k.list {
+			detail = append(detail, k.name+": "+hookText(hook))
+		}
+	}
+	if detail == nil {
+		return nil
+	}
+	return []HostStep{{RunHooks, Info{
+		What: "run the hooks", Field: "hooks", Man: "OCI config.md, \"POSIX-platform Hooks\"",
+		Why: "programs of the host that take part in the container's life: prestart, createRuntime and createContainer while the program waits for them, startContainer before the command, poststart after it has started, poststop when the container is deleted; each reads the container's state from its standard input",
+	}, detail, nil}}
+}
+
+func hookText(h specs.Hook) string {
+	args := h.Args
+	if len(args) == 0 {
+		args = []string{h.Path}
+	}
+	text := fmt.Sprintf("execve(%q, %q, %q)", h.Path, args, append([]string{}, h.Env...))
+	if h.Timeout != nil {
+		text += fmt.Sprintf(", killed after %d s", *h.Timeout)
+	}
+	return text
+}

@@ -15,6 +15,7 @@ type HostAction int
 // The actions of the host side, in the order in which they are done.
 const (
 	MakeStateDir HostAction = iota + 1
+	MakeResctrl
 	MakeCgroup
 	MakeImage
 	MakeSync
@@ -24,6 +25,7 @@ const (
 	WriteIDMaps
 	LetGo
 	SetUpNetwork
+	RunHooks
 	AwaitReady
 )
 
@@ -49,6 +51,7 @@ func (b *builder) hostSteps() []HostStep {
 			Why:  "what belongs to this container is found here by the next command, also after a crash; its files are hosts, resolv.conf and hostname, which the container sees in /etc",
 		}, detail, shell})
 	}
+	out = append(out, b.makeResctrl()...)
 	if b.in.Cgroup.Version != 0 && len(b.in.Cgroup.Writes) > 0 {
 		out = append(out, HostStep{MakeCgroup, Info{
 			What: "make the cgroup and set its limits", Field: "linux.resources", Man: "cgroups(7)",
@@ -68,10 +71,7 @@ func (b *builder) hostSteps() []HostStep {
 	if len(b.plan.Trees) > 0 {
 		var detail []string
 		for _, t := range b.plan.Trees {
-			line := "open_tree(" + t.Source + ", OPEN_TREE_CLONE)"
-			if len(t.UIDMap) > 0 {
-				line += ", mount_setattr(MOUNT_ATTR_IDMAP)"
-			}
+			line := treeText(t)
 			detail = append(detail, line)
 		}
 		out = append(out, HostStep{MakeTrees, Info{
@@ -111,6 +111,7 @@ func (b *builder) hostSteps() []HostStep {
 			}, []string{"write(sync)", "in the child: setresgid(0), setresuid(0), execveat(memfd)"}, nil})
 	}
 	out = append(out, b.setUpNetwork()...)
+	out = append(out, b.runHooks()...)
 	return append(out, HostStep{AwaitReady, Info{
 		What: "listen to the program until the command has taken over",
 		Why:  "a failed call is reported as its number and error, and becomes words here",
@@ -139,15 +140,43 @@ func cloneWhy(b *builder) string {
 
 func mapText(b *builder) []string {
 	line := func(file string, maps []specs.LinuxIDMapping) string {
-		var parts []string
-		for _, m := range maps {
-			parts = append(parts, fmt.Sprintf("%d %d %d", m.ContainerID, m.HostID, m.Size))
-		}
-		return fmt.Sprintf("/proc/PID/%s: %s", file, strings.Join(parts, ", "))
+		return fmt.Sprintf("/proc/PID/%s: %s", file, idText(maps))
 	}
 	var out []string
 	if b.setgroupsDenied() {
 		out = append(out, "/proc/PID/setgroups: deny")
 	}
 	return append(out, line("gid_map", b.plan.GIDMap), line("uid_map", b.plan.UIDMap))
+}
+
+func treeText(t Tree) string {
+	if t.CopyUp != "" {
+		line := "fsmount(tmpfs"
+		for _, d := range t.Data {
+			line += ", " + strings.TrimSuffix(d[0]+"="+d[1], "=")
+		}
+		return line + "), copy " + t.CopyUp + " of " + t.Source + " into it"
+	}
+	line := "open_tree(" + t.Source + ", OPEN_TREE_CLONE"
+	if t.Recursive {
+		line += "|AT_RECURSIVE"
+	}
+	line += ")"
+	if len(t.UIDMap) > 0 {
+		line += ", mount_setattr(MOUNT_ATTR_IDMAP"
+		if t.IDMapRecursive {
+			line += "|AT_RECURSIVE"
+		}
+		line += ") users " + idText(t.UIDMap) + ", groups " + idText(t.GIDMap)
+	}
+	return line
+}
+
+// idText is an id map in the form of /proc/PID/uid_map.
+func idText(maps []specs.LinuxIDMapping) string {
+	var parts []string
+	for _, m := range maps {
+		parts = append(parts, fmt.Sprintf("%d %d %d", m.ContainerID, m.HostID, m.Size))
+	}
+	return strings.Join(parts, ", ")
 }

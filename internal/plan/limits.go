@@ -164,7 +164,11 @@ func (s scheduler) Emit(e *emitter) {
 	b = le.AppendUint64(b, s.s.Deadline)
 	b = le.AppendUint64(b, s.s.Period)
 	e.Call(program.SysSchedSetattr, program.Num(0), e.Bytes(b, func() string {
-		return fmt.Sprintf("{%s, nice=%d, priority=%d, runtime=%d, deadline=%d, period=%d}", s.s.Policy, s.s.Nice, s.s.Priority, s.s.Runtime, s.s.Deadline, s.s.Period)
+		flags := ""
+		for _, f := range s.s.Flags {
+			flags += ", " + string(f)
+		}
+		return fmt.Sprintf("{%s%s, nice=%d, priority=%d, runtime=%d, deadline=%d, period=%d}", s.s.Policy, flags, s.s.Nice, s.s.Priority, s.s.Runtime, s.s.Deadline, s.s.Period)
 	}), program.Num(0))
 }
 

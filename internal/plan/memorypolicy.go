@@ -46,6 +46,7 @@ func (b *builder) memoryPolicy() error {
 		for _, k := range memoryFlags {
 			if k.name == string(f) {
 				s.mode |= k.flag
+				s.name += "|" + k.name
 				found = true
 			}
 		}

@@ -28,6 +28,11 @@ func (b *builder) mounts() error {
 		}
 		t := target{dst: dst, field: field}
 		switch {
+		case o.remount:
+			if o.copyUp || o.idmap != "" {
+				return fieldError(field+".options", "plan change of the mount on "+dst, "tmpcopyup and id maps belong to a mount that is made", "")
+			}
+			b.add(remount{target: t, o: o, options: m.Options})
 		case o.bind || m.Type == "bind":
 			if m.Source == "" {
 				return fieldError(field+".source", "plan mount on "+dst, "a bind mount needs a source", "")
@@ -175,16 +180,7 @@ func (s fsMount) Emit(e *emitter) {
 	if s.source != "" {
 		e.FsconfigString(fs, "source", s.source)
 	}
-	for _, d := range s.o.data {
-		if d.flag {
-			e.FsconfigFlag(fs, d.key)
-		} else {
-			e.FsconfigString(fs, d.key, d.value)
-		}
-	}
-	for _, f := range s.o.superblock {
-		e.FsconfigFlag(fs, f)
-	}
+	s.o.configure(e, fs)
 	e.FsconfigCreate(fs)
 	mnt := e.Fsmount(fs, s.o.attr.Set|s.o.rec.Set)
 	e.Close(fs)
@@ -197,6 +193,24 @@ func (s fsMount) Emit(e *emitter) {
 		return
 	}
 	e.attach(mnt, dst, s.o)
+}
+
+// configure tells a file system its options.
+func (o mountOptions) configure(e *emitter, fs program.Ref) {
+	for _, d := range o.data {
+		if d.flag {
+			e.FsconfigFlag(fs, d.key)
+		} else {
+			e.FsconfigString(fs, d.key, d.value)
+		}
+	}
+	for _, f := range o.superblock {
+		call := e.FsconfigFlag(fs, f)
+		if f == "iversion" {
+			// Many file systems count versions, or do not, whatever they are told, and do not know the word.
+			call.Ignore(unix.EINVAL)
+		}
+	}
 }
 
 func (s fsMount) Shell() []string {

@@ -10,7 +10,13 @@ import (
 
 func (b *builder) netDevices() error {
 	if d := b.spec.Linux.NetDevices; len(d) > 0 {
-		b.add(awaitDevices{slices.Sorted(maps.Keys(d))})
+		names := slices.Sorted(maps.Keys(d))
+		for i, n := range names {
+			if as := d[n].Name; as != "" && as != n {
+				names[i] += " as " + as
+			}
+		}
+		b.add(awaitDevices{names})
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"gcr/internal/program"
@@ -16,6 +17,7 @@ type mountOptions struct {
 	propagation []propagationOption
 	bind        bool
 	recursive   bool
+	remount     bool // change what is mounted there already
 	copyUp      bool
 	idmap       string // "idmap", "ridmap" or empty
 	superblock  []string
@@ -91,7 +93,16 @@ func (o *mountOptions) add(opt string) error {
 		return nil
 	}
 	switch opt {
-	case "defaults", "async", "loud", "noiversion", "nomand", "nolazytime":
+	case "defaults":
+	case "silent", "loud":
+		// Messages about the file system go to the descriptor of fsopen(2), not to the kernel's log: it is silent as
+		// it is.
+	case "async", "noiversion", "nomand", "nolazytime":
+		on := strings.TrimPrefix(opt, "no")
+		if opt == "async" {
+			on = "sync"
+		}
+		o.superblock = slices.DeleteFunc(o.superblock, func(s string) bool { return s == on })
 	case "bind":
 		o.bind = true
 	case "rbind":
@@ -105,8 +116,8 @@ func (o *mountOptions) add(opt string) error {
 	case "idmap", "ridmap":
 		o.idmap = opt
 	case "remount":
-		return fmt.Errorf("option remount has no place here: give the options to the mount itself")
-	case "sync", "dirsync", "lazytime", "mand", "iversion", "silent":
+		o.remount = true
+	case "sync", "dirsync", "lazytime", "mand", "iversion":
 		o.superblock = append(o.superblock, opt)
 	default:
 		key, value, has := strings.Cut(opt, "=")
@@ -135,7 +146,7 @@ func (o mountOptions) shell(options []string) string {
 	var out []string
 	for _, opt := range options {
 		switch opt {
-		case "bind", "rbind", "tmpcopyup", "idmap", "ridmap", "private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable":
+		case "bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap", "private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable":
 		default:
 			// mount(8) has no word for the recursive form that all versions of it know; the mount itself is what
 			// a reader of the script looks at.

@@ -8,6 +8,7 @@ import (
 
 	"gcr/internal/program"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -38,6 +39,8 @@ func TestMountOptions(t *testing.T) {
 		{"rbind", mountOptions{bind: true, recursive: true}, ""},
 		{"private,rslave", mountOptions{propagation: []propagationOption{{unix.MS_PRIVATE, false, "private"}, {unix.MS_SLAVE, true, "rslave"}}}, ""},
 		{"rshared,unbindable", mountOptions{propagation: []propagationOption{{unix.MS_SHARED, true, "rshared"}, {unix.MS_UNBINDABLE, false, "unbindable"}}}, ""},
+		{"sync,lazytime,mand,iversion,dirsync,async,nolazytime,nomand,noiversion", mountOptions{superblock: []string{"dirsync"}}, "sync,lazytime,mand,iversion,dirsync,async,nolazytime,nomand,noiversion"},
+		{"remount,ro", mountOptions{remount: true, attr: attr{Set: unix.MOUNT_ATTR_RDONLY}}, "ro"},
 		{"sync,dirsync,lazytime", mountOptions{superblock: []string{"sync", "dirsync", "lazytime"}}, "sync,dirsync,lazytime"},
 		{"size=1m,mode=1777,noswap", mountOptions{data: []dataOption{{"size", "1m", false}, {"mode", "1777", false}, {"noswap", "", true}}}, "size=1m,mode=1777,noswap"},
 		{"x=a=b,y=", mountOptions{data: []dataOption{{"x", "a=b", false}, {"y", "", false}}}, "x=a=b,y="},
@@ -59,6 +62,22 @@ func TestMountOptions(t *testing.T) {
 		if s := got.shell(options); s != c.shell {
 			t.Errorf("%s in shell: %q, want %q", c.options, s, c.shell)
 		}
+	}
+}
+
+// The options that ask for nothing are taken and change nothing.
+func TestOptionsWithoutEffect(t *testing.T) {
+	plan := func(options ...string) string {
+		in := base()
+		mount(specs.Mount{Destination: "/x", Type: "tmpfs", Options: options})(&in)
+		p, err := New(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Program.Listing()
+	}
+	if plan("defaults", "silent", "loud") != plan() {
+		t.Error("defaults, silent or loud change the program")
 	}
 }
 

@@ -211,7 +211,7 @@ func (in *Input) syncFD() int { return 3 + in.PreserveFDs }
 // New plans the container. An error names the field of the configuration that is wrong.
 func New(in Input) (*Plan, error) {
 	p := &Plan{in: in}
-	b := &builder{in: &p.in, plan: p, spec: in.Spec}
+	b := &builder{in: &p.in, plan: p, spec: in.Spec, first: true}
 	if err := b.prepare(); err != nil {
 		return nil, err
 	}
@@ -288,6 +288,7 @@ type builder struct {
 	late  uint64      // namespaces that are made after joining a user namespace
 	trees map[int]int // index of a mount to the descriptor of its tree
 	root  int         // descriptor of the root filesystem's tree, 0 without one
+	first bool        // the plan is that of a container's first process
 }
 
 func (b *builder) add(s ...Step) { b.steps = append(b.steps, s...) }

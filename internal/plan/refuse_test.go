@@ -58,7 +58,7 @@ func TestRefuse(t *testing.T) {
 		{"no root", func(in *Input) { in.Root.Path = "" }, "root.path", "missing"},
 		{"the host's root", func(in *Input) { in.Root.Path = "/./" }, "root.path", "host's own root"},
 		{"mount option without a name", mount(specs.Mount{Destination: "/x", Type: "tmpfs", Options: []string{"ro", "=1"}}), "mounts[4].options", "no name"},
-		{"remount", mount(specs.Mount{Destination: "/x", Type: "tmpfs", Options: []string{"remount"}}), "mounts[4].options", "remount"},
+		{"remount with tmpcopyup", mount(specs.Mount{Destination: "/x", Type: "tmpfs", Options: []string{"remount", "tmpcopyup"}}), "mounts[4].options", "tmpcopyup"},
 		{"long mount option", mount(specs.Mount{Destination: "/x", Type: "tmpfs", Options: []string{"k=" + strings.Repeat("v", 256)}}), "mounts[4].options", "255"},
 		{"NUL in a mount option", mount(specs.Mount{Destination: "/x", Type: "tmpfs", Options: []string{"a\x00=1"}}), "mounts[4].options", "NUL"},
 		{"mount without destination", mount(specs.Mount{Type: "tmpfs"}), "mounts[4].destination", "missing"},

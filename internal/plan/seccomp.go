@@ -37,14 +37,22 @@ func (b *builder) seccomp() error {
 	if nr := uint32(program.SysSendmsg.Number(program.Native)); slices.Contains(f.Notified, nr) {
 		return fieldError("linux.seccomp.syscalls", "plan system call filter", "the profile hands sendmsg to the agent, which cannot have the listener before sendmsg has passed it on", "")
 	}
-	b.add(seccompFilter{f: f, raise: !b.spec.Process.NoNewPrivileges && b.spec.Process.Capabilities != nil, sets: sets, held: b.held()})
+	agent := ""
+	if f.Notify && profile != nil && profile.ListenerPath != "" {
+		agent = fmt.Sprintf("; the calls that it hands over go to the agent at %s", profile.ListenerPath)
+	}
+	if f.Notify && profile != nil && profile.ListenerMetadata != "" {
+		agent += fmt.Sprintf(", which is told %q", profile.ListenerMetadata)
+	}
+	b.add(seccompFilter{f: f, agent: agent, raise: !b.spec.Process.NoNewPrivileges && b.spec.Process.Capabilities != nil, sets: sets, held: b.held()})
 	return nil
 }
 
 // seccompFilter loads the system call filter.
 type seccompFilter struct {
 	f     seccomp.Filter
-	raise bool // CAP_SYS_ADMIN must be made effective for the load
+	agent string // who gets the calls that the filter hands over
+	raise bool   // CAP_SYS_ADMIN must be made effective for the load
 	sets  capabilitySets
 	held  uint64
 }
@@ -52,7 +60,7 @@ type seccompFilter struct {
 func (s seccompFilter) Info() Info {
 	return Info{
 		What: fmt.Sprintf("load a system call filter of %d instructions", len(s.f.Program)), Field: "linux.seccomp", Man: "seccomp(2)",
-		Why: "the kernel runs it at each system call and refuses those that a container has no need of: what cannot be called cannot be exploited",
+		Why: "the kernel runs it at each system call and refuses those that a container has no need of: what cannot be called cannot be exploited" + s.agent,
 	}
 }
 

@@ -39,6 +39,9 @@ func (b *builder) idMaps() error {
 		if err != nil {
 			continue // reported when the mount itself is planned
 		}
+		if o.remount {
+			continue
+		}
 		bind := o.bind || m.Type == "bind"
 		if o.copyUp && m.Type == "tmpfs" && b.in.Host.SysAdmin && !b.in.Host.UserNamespace && b.in.Root.Path != "" {
 			t := Tree{Source: b.in.Root.Path, Field: field, CopyUp: path.Clean("/" + m.Destination)}
@@ -46,6 +49,9 @@ func (b *builder) idMaps() error {
 				t.Data = append(t.Data, [2]string{d.key, d.value})
 			}
 			for _, f := range o.superblock {
+				if f == "iversion" {
+					continue // tmpfs does as it wants
+				}
 				t.Data = append(t.Data, [2]string{f, ""})
 			}
 			b.trees[i] = b.addTree(t)

@@ -80,6 +80,17 @@ func (p *Program) FsconfigCreate(fs Ref) *Call {
 	return p.record(SysFsconfig, fs.arg(), Named(unix.FSCONFIG_CMD_CREATE, "FSCONFIG_CMD_CREATE"), Named(0, "NULL"), Named(0, "NULL"), Num(0))
 }
 
+// Fspick records fspick(2): a context in which the file system of the mount behind a descriptor is configured anew
+// (Linux 5.2).
+func (p *Program) Fspick(mnt Ref) *Call {
+	return p.record(SysFspick, mnt.arg(), p.String(""), Named(unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH, "FSPICK_CLOEXEC|FSPICK_EMPTY_PATH"))
+}
+
+// FsconfigReconfigure records fsconfig(2), FSCONFIG_CMD_RECONFIGURE: the file system takes the new options.
+func (p *Program) FsconfigReconfigure(fs Ref) *Call {
+	return p.record(SysFsconfig, fs.arg(), Named(unix.FSCONFIG_CMD_RECONFIGURE, "FSCONFIG_CMD_RECONFIGURE"), Named(0, "NULL"), Named(0, "NULL"), Num(0))
+}
+
 // Fsmount records fsmount(2): a detached mount of the configured file system (Linux 5.2).
 func (p *Program) Fsmount(fs Ref, attrs uint64) *Call {
 	return p.record(SysFsmount, fs.arg(), Named(unix.FSMOUNT_CLOEXEC, "FSMOUNT_CLOEXEC"), flags(attrs, &mountAttrs))

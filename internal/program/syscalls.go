@@ -41,6 +41,7 @@ var (
 	SysFsconfig              = Sys{"fsconfig", 431, 431}
 	SysFsmount               = Sys{"fsmount", 432, 432}
 	SysFsopen                = Sys{"fsopen", 430, 430}
+	SysFspick                = Sys{"fspick", 433, 433}
 	SysGetcwd                = Sys{"getcwd", 79, 17}
 	SysGetpid                = Sys{"getpid", 39, 172}
 	SysIoctl                 = Sys{"ioctl", 16, 29}

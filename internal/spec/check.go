@@ -183,11 +183,34 @@ func checkLinux(s *specs.Spec) error {
 		return wrong("linux.timeOffsets", "there is no time namespace: add a namespace of type time")
 	}
 	if r := l.IntelRdt; r != nil {
-		if r.ClosID == "." || r.ClosID == ".." || strings.ContainsAny(r.ClosID, "/\x00") {
-			return wrong("linux.intelRdt.closID", "%q is no name of a directory", r.ClosID)
+		if err := checkIntelRdt(r); err != nil {
+			return err
 		}
 	}
 	return checkNetDevices(l.NetDevices, has[specs.NetworkNamespace])
+}
+
+// checkIntelRdt looks at names and lines that go to the resctrl file system (config-linux.md, "IntelRdt"). The class
+// "/" is the default one.
+func checkIntelRdt(r *specs.LinuxIntelRdt) error {
+	if id := r.ClosID; id != "/" && (id == "." || id == ".." || strings.ContainsAny(id, "/\x00\n")) {
+		return wrong("linux.intelRdt.closID", "%q is no name of a directory", id)
+	}
+	if r.MemBwSchema != "" && !strings.HasPrefix(r.MemBwSchema, "MB:") {
+		return wrong("linux.intelRdt.memBwSchema", "%q does not start with MB:", r.MemBwSchema)
+	}
+	lines := []string{r.L3CacheSchema, r.MemBwSchema}
+	for i, l := range append(lines, r.Schemata...) {
+		if !strings.ContainsAny(l, "\n\x00") {
+			continue
+		}
+		field := []string{"l3CacheSchema", "memBwSchema"}
+		if i < len(field) {
+			return wrong("linux.intelRdt."+field[i], "%q holds a line break", l)
+		}
+		return wrong(fmt.Sprintf("linux.intelRdt.schemata[%d]", i-len(field)), "%q holds a line break", l)
+	}
+	return nil
 }
 
 // CheckProcess refuses a process that cannot be run.
