@@ -31,6 +31,8 @@ setcap                          libcap2-bin         what files have beside their
 setfacl                         acl                 the same
 setfattr                        attr                the same
 cpio                            cpio                reads what the VM bench packs
+protoc                          protobuf-compiler   reads what is written for CRIU
+checkpolicy                     checkpolicy         compiles the policy of the tests of SELinux
 xz                              xz-utils            a compression
 zstd                            zstd                another
 setpriv                         util-linux          other users, namespaces

@@ -415,7 +415,7 @@ func cgroupValues(pid int, id string) map[string]string {
 
 // removeCgroups removes the directories above the containers' cgroups.
 func (b *bench) removeCgroups() {
-	for _, top := range []string{"/sys/fs/cgroup/*/gcr-agree", "/sys/fs/cgroup/gcr-agree"} {
+	for _, top := range []string{"/sys/fs/cgroup/*/agree-gcr", "/sys/fs/cgroup/agree-gcr"} {
 		dirs, _ := filepath.Glob(top)
 		for _, d := range dirs {
 			_ = os.Remove(filepath.Join(d, "deeper"))

@@ -318,9 +318,9 @@ func (g *generator) resources() {
 	l := g.s.Linux
 	switch g.IntN(4) {
 	case 0:
-		l.CgroupsPath = "/gcr-agree/" + g.b.id
+		l.CgroupsPath = "/agree-gcr/" + g.b.id
 	case 1:
-		l.CgroupsPath = "/gcr-agree/deeper/" + g.b.id
+		l.CgroupsPath = "/agree-gcr/deeper/" + g.b.id
 	}
 	if g.chance(3) {
 		return

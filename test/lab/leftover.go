@@ -36,30 +36,43 @@ func Look(t *testing.T, state string) *Scene {
 	return s
 }
 
-// Unchanged holds the scene of now against the earlier one. Processes and cgroups vanish a little after their
-// last user, so they are looked at again for a while before they count as left behind.
+// settling bounds the wait for what vanishes a little after its last user: processes and cgroups.
+const settling = 20 * time.Second
+
+// Unchanged holds the scene of now against the earlier one. Left behind is what is there at each look until settling
+// has passed: whoever else runs gcr on this machine makes cgroups that are empty for a moment, each time others.
 func (s *Scene) Unchanged(t *testing.T) {
 	t.Helper()
-	var diff []string
-	for range 1000 {
+	var left []string
+	for began, first := time.Now(), true; first || time.Since(began) < settling; first = false {
 		now, err := look(s.state)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff = now.beyond(s); len(diff) == 0 {
+		diff := now.beyond(s)
+		if first {
+			left = diff
+		}
+		left = slices.DeleteFunc(left, func(x string) bool { return !slices.Contains(diff, x) })
+		if len(left) == 0 {
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	t.Errorf("left behind: %s", strings.Join(diff, "; "))
+	for i, x := range left {
+		if pid, ok := strings.CutPrefix(x, "process "); ok {
+			cmd, _ := os.ReadFile("/proc/" + pid + "/cmdline")
+			left[i] = fmt.Sprintf("%s %q", x, cmd)
+		}
+	}
+	t.Errorf("left behind: %s", strings.Join(left, "; "))
 }
 
 func (s *Scene) beyond(before *Scene) []string {
 	var out []string
 	for _, p := range s.processes {
 		if !slices.Contains(before.processes, p) {
-			cmd, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p))
-			out = append(out, fmt.Sprintf("process %d %q", p, cmd))
+			out = append(out, fmt.Sprintf("process %d", p))
 		}
 	}
 	for _, l := range []struct {
@@ -85,13 +98,18 @@ func look(state string) (*Scene, error) {
 		f := strings.Fields(l)
 		s.mounts = append(s.mounts, f[4]+" "+f[0])
 	}
-	// Cgroups of gcr in which nobody is; those of others, who run gcr at the same time, are in use.
+	// Cgroups of gcr in which nobody is; those of others, who run gcr at the same time, are in use. An ordinary user's
+	// are the user's own.
 	for _, pattern := range []string{"/sys/fs/cgroup/gcr-*", "/sys/fs/cgroup/*/gcr-*", "/sys/fs/cgroup/*/*/gcr-*", "/sys/fs/cgroup/*/*/*/gcr-*", "/sys/fs/cgroup/*/*/*/*/gcr-*"} {
 		dirs, err := filepath.Glob(pattern)
 		if err != nil {
 			return nil, err
 		}
 		for _, d := range dirs {
+			var st unix.Stat_t
+			if unix.Stat(d, &st) != nil || int(st.Uid) != os.Geteuid() {
+				continue
+			}
 			if procs, err := os.ReadFile(filepath.Join(d, "cgroup.procs")); err == nil && len(procs) == 0 {
 				s.cgroups = append(s.cgroups, d)
 			}

@@ -17,6 +17,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -233,6 +234,9 @@ func (r *report) printSlowest(out io.Writer, most int, want func(name) bool) {
 	}
 }
 
+// place is what package testing puts in front of a test's words; those of a test that another program ran have two.
+var place = regexp.MustCompile(`^([^ ]+\.go:[0-9]+: )+`)
+
 // reason finds a skipped test's words in its output, without the file and line before them.
 func reason(lines []string) string {
 	for _, l := range slices.Backward(lines) {
@@ -240,10 +244,7 @@ func reason(lines []string) string {
 		if l == "" || strings.HasPrefix(l, "---") || strings.HasPrefix(l, "===") {
 			continue
 		}
-		if _, rest, ok := strings.Cut(l, ".go:"); ok {
-			_, l, _ = strings.Cut(rest, ": ")
-		}
-		return l
+		return place.ReplaceAllString(l, "")
 	}
 	return "no reason given"
 }
