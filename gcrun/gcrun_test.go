@@ -277,8 +277,13 @@ type report struct {
 	Places               map[string]struct {
 		Stat  string
 		Names []string
+		Text  string
 	}
 	Keyring int
+
+	Clocks, UIDMap, GIDMap, Machine string
+	Calls                           map[string]string
+	Scheduler                       map[string]uint64
 }
 
 func (r *report) mount(point string) (found struct{ Root, Point, Options, Optional, Type, Source, Super string }) {

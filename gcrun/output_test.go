@@ -56,10 +56,7 @@ func TestSchedulers(t *testing.T) {
 		t.Run(string(policy), func(t *testing.T) {
 			b := newBox(t, func(s *specs.Spec) {
 				s.Process.Scheduler = &specs.Scheduler{Policy: policy}
-				if _, err := os.Stat("/sys/fs/cgroup/cpu/cpu.rt_runtime_us"); err == nil {
-					// With CONFIG_RT_GROUP_SCHED a group has no real-time runtime unless it is given some.
-					s.Linux.Resources.CPU = &specs.LinuxCPU{RealtimeRuntime: ptr(int64(10000)), RealtimePeriod: ptr(uint64(1000000))}
-				}
+				allowRealtime(s)
 				switch policy {
 				case specs.SchedFIFO, specs.SchedRR:
 					s.Process.Scheduler.Priority = 7

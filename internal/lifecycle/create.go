@@ -478,9 +478,9 @@ func (cr *creation) makeCgroup() (launch.Cgroup, error) {
 // ready writes down that the container is created. The program goes on only after this, and ends when it is not
 // told to: a process that no record names cannot be left behind.
 func (cr *creation) ready(pid int) error {
-	if cr.master != nil {
-		err := sendConsole(cr.o.ConsoleSocket, cr.master)
-		if err != nil {
+	// Without a socket the container runs in the foreground, and the caller copies.
+	if cr.master != nil && cr.o.ConsoleSocket != "" {
+		if err := sendConsole(cr.o.ConsoleSocket, cr.master); err != nil {
 			return err
 		}
 	}
@@ -562,9 +562,6 @@ func (cr *creation) hooks(pid int, pidfd *os.File) error {
 
 func (cr *creation) console(master *os.File) error {
 	cr.master = master
-	if cr.o.ConsoleSocket == "" {
-		return nil // run in the foreground: the caller copies
-	}
 	return nil
 }
 

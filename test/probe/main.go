@@ -72,6 +72,7 @@ type Report struct {
 	Calls       map[string]string // what harmless system calls give: "ok" or the error
 	Places      map[string]Place  // the paths of the command line
 	Dumpable    int
+	Scheduler   map[string]uint64 // of sched_getattr(2): flags, priority, runtime, deadline, period
 	PGID        int
 }
 
@@ -310,6 +311,9 @@ func report() Report {
 	}
 	r.Machine = unix.ByteSliceToString(u.Machine[:])
 	r.UIDMap, r.GIDMap, r.Clocks = words(text("/proc/self/uid_map")), words(text("/proc/self/gid_map")), words(text("/proc/self/timens_offsets"))
+	if a, err := unix.SchedGetAttr(os.Getpid(), 0); err == nil {
+		r.Scheduler = map[string]uint64{"flags": a.Flags, "priority": uint64(a.Priority), "runtime": a.Runtime, "deadline": a.Deadline, "period": a.Period}
+	}
 	surroundings(&r)
 	return r
 }
