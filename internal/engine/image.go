@@ -85,7 +85,7 @@ func (r *run) makeScratch() error {
 	if r.scratch == nil {
 		return nil
 	}
-	r.close_ = append(r.close_, func() {
+	r.undo = append(r.undo, func() {
 		if err := r.scratch.Remove(context.Background()); err != nil {
 			r.note(err.Error())
 		}

@@ -211,7 +211,7 @@ func (r *run) connect(opts *launch.Options) error {
 	if err != nil {
 		return err
 	}
-	r.close_ = append(r.close_, func() {
+	r.undo = append(r.undo, func() {
 		if err := con.Release(); err != nil {
 			r.note(err.Error())
 		}

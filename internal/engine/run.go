@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"gcr/internal/cgroup"
@@ -82,14 +83,41 @@ type run struct {
 	notes    []string
 	lacking  []string // what the container goes without though it was to be expected; said unless --quiet
 	close_   []func()
+	undo     []func() // what is taken back once no process of the container is left, in any order
 
 	adjust func(*launch.Options) // changes what is launched, for tests that break it on purpose
 }
 
 func (r *run) close() {
+	r.takeDown()
 	for i := len(r.close_) - 1; i >= 0; i-- {
 		r.close_[i]()
 	}
+}
+
+// takeDown takes back what the container had. The parts wait for different things of the kernel, for grace periods and
+// for disks, so they go side by side; the state directory, by which another gcr would find them if this one were
+// killed, goes after them.
+func (r *run) takeDown() {
+	if r.group != nil && !r.endsWithInit() {
+		r.deleteCgroup() // waits for the end of those who use the rest
+	}
+	var parts sync.WaitGroup
+	for _, f := range r.undo {
+		parts.Go(f)
+	}
+	r.deleteCgroup()
+	parts.Wait()
+}
+
+// endsWithInit reports whether all processes have ended when the first one has: with a PID namespace of their own.
+func (r *run) endsWithInit() bool {
+	for _, ns := range r.cfg.Spec.Linux.Namespaces {
+		if ns.Type == specs.PIDNamespace {
+			return ns.Path == ""
+		}
+	}
+	return false
 }
 
 // prepare finds out everything and changes nothing.
@@ -349,7 +377,6 @@ func (r *run) start() (int, error) {
 	if err := r.makeScratch(); err != nil {
 		return StatusGCR, err
 	}
-	defer r.deleteCgroup()
 
 	var master *os.File
 	opts := launch.Options{
@@ -478,7 +505,10 @@ func (r *run) deleteCgroup() {
 	if r.group == nil {
 		return
 	}
-	defer r.group.Close()
+	defer func() {
+		r.group.Close()
+		r.group = nil
+	}()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	// Without a PID namespace of its own the container may have left processes behind.
