@@ -52,12 +52,15 @@ func besideOthers(c *nftables.Conn, bridges []string) error {
 
 // forgetBeside removes the exceptions of a bridge that goes away.
 func forgetBeside(bridge string) error {
-	c, err := nftables.New()
+	c, err := newTables()
 	if err != nil {
 		return err
 	}
 	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6} {
 		chains, err := c.ListChainsOfTableFamily(family)
+		if noTables(err) {
+			return nil
+		}
 		if err != nil {
 			return tableError("list chains", err)
 		}

@@ -19,13 +19,9 @@ import (
 // This file makes what a network has on the host: the bridge with its addresses, and the settings of the kernel
 // that let packets through.
 
-// ensure makes the bridge of a network and the nftables table when they are not there, and returns with the
-// store locked shared: until the lock is let go nobody rebuilds the table or removes the network.
-func (s *Store) ensure(c *nftables.Conn, defs []*Definition) (*os.File, error) {
-	l, err := s.lock(unix.LOCK_SH)
-	if err != nil {
-		return nil, err
-	}
+// ensure makes the bridge of a network and the nftables table when they are not there. The lock of the store is l,
+// shared before and after: until it is let go nobody rebuilds the table or removes the network.
+func (s *Store) ensure(c *nftables.Conn, l *os.File, defs []*Definition) error {
 	ready := func() (bool, error) {
 		for _, d := range defs {
 			// Somebody may have removed it between the reading and the locking.
@@ -38,20 +34,19 @@ func (s *Store) ensure(c *nftables.Conn, defs []*Definition) (*os.File, error) {
 		}
 		return s.tableReady(c)
 	}
-	ok, err := ready()
-	if err == nil && !ok {
-		if err = flock(l, unix.LOCK_EX); err == nil {
-			err = s.makeHostSide(defs)
-		}
-		if err == nil {
-			err = flock(l, unix.LOCK_SH)
-		}
+	if ok, err := ready(); ok || err != nil {
+		return err
 	}
-	if err != nil {
-		l.Close()
-		return nil, err
+	if err := flock(l, unix.LOCK_EX); err != nil {
+		return fmt.Errorf("lock networks: %w", err)
 	}
-	return l, nil
+	if err := s.makeHostSide(defs); err != nil {
+		return err
+	}
+	if err := flock(l, unix.LOCK_SH); err != nil {
+		return fmt.Errorf("lock networks: %w", err)
+	}
+	return nil
 }
 
 // makeHostSide makes the rules, the bridges and the settings that are missing; the rules first, so that no packet
@@ -89,7 +84,7 @@ func (s *Store) makeHostSide(defs []*Definition) (err error) {
 
 // undoHostSide remembers what is there and returns what removes the rest.
 func (s *Store) undoHostSide(defs []*Definition) (func(), error) {
-	c, err := nftables.New()
+	c, err := newTables()
 	if err != nil {
 		return nil, tableError("look for table "+TableName, err)
 	}

@@ -235,17 +235,23 @@ func (c *Connection) Attach(pid int, netns *os.File) error {
 		return c.attachUserNet(pid)
 	}
 	s := c.plan.store
-	// One socket for all that is asked of nf_tables.
-	nft, err := nftables.New(nftables.AsLasting())
-	if err != nil {
-		return tableError("look for table "+TableName, err)
-	}
-	defer func() { _ = nft.CloseLasting() }()
-	lock, err := s.ensure(nft, c.plan.Defs)
+	lock, err := s.lock(unix.LOCK_SH)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
+	// One socket for all that is asked of nf_tables.
+	nft, err := newTables(nftables.AsLasting())
+	if err != nil {
+		return tableError("look for table "+TableName, err)
+	}
+	defer func() {
+		lock.Close() // first: closing the socket may wait for the kernel to free what others have removed
+		_ = nft.CloseLasting()
+	}()
+	if err := s.ensure(nft, lock, c.plan.Defs); err != nil {
+		return err
+	}
 	published := make(chan error, 1)
 	go func() {
 		err := s.publish(nft, c.record)

@@ -52,24 +52,3 @@ func linkError(what string, err error) error {
 	}
 	return e
 }
-
-// noTables tells that the kernel has no nf_tables: nfnetlink_rcv_msg in net/netfilter/nfnetlink.c answers EINVAL where
-// nobody has registered, and netlink_create EPROTONOSUPPORT where even that is missing.
-func noTables(err error) bool {
-	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EINVAL)
-}
-
-// tableError says what an error of nf_tables means.
-func tableError(what string, err error) error {
-	e := &Error{What: what, Cause: err}
-	switch {
-	case errors.Is(err, unix.EPERM):
-		e.Hint = "this needs the capability CAP_NET_ADMIN: run gcr as root"
-	case noTables(err):
-		e.Cause = text("the kernel does not take the rules: " + err.Error())
-		e.Hint = "it needs nf_tables with nat, fib and inet (modprobe nf_tables nft_chain_nat nft_fib_inet nft_masq); --network none and --network host do without"
-	case errors.Is(err, unix.ENOENT):
-		e.Hint = "a part of nf_tables may be missing: modprobe nft_chain_nat nft_fib_inet nft_masq nft_ct"
-	}
-	return e
-}

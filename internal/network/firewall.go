@@ -66,7 +66,7 @@ func (s *Store) rebuild() error {
 		return err
 	}
 	t := wanted(defs, s.records(), proxy6())
-	c, err := nftables.New()
+	c, err := newTables()
 	if err != nil {
 		return tableError("write table "+TableName, err)
 	}
@@ -166,7 +166,7 @@ func (s *Store) publish(c *nftables.Conn, r *Record) error {
 }
 
 func (s *Store) withdraw(r *Record) error {
-	c, err := nftables.New()
+	c, err := newTables()
 	if err != nil {
 		return err
 	}
@@ -237,26 +237,18 @@ func (s *Store) Remove(name string) error {
 	return s.rebuildIfThere()
 }
 
-// tableThere reports whether the table exists, in whatever shape. A kernel without nf_tables has none.
-func tableThere(c *nftables.Conn) (bool, error) {
-	_, err := c.ListTableOfFamily(TableName, nftables.TableFamilyINet)
-	if errors.Is(err, unix.ENOENT) || noTables(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, tableError("look for table "+TableName, err)
-	}
-	return true, nil
-}
-
 // rebuildIfThere rebuilds the table, or removes it when there is no network any more and the administrator has
-// no rules of his own in it.
+// no rules of his own in it. A kernel without nf_tables has none.
 func (s *Store) rebuildIfThere() error {
-	c, err := nftables.New()
+	c, err := newTables()
 	if err != nil {
 		return tableError("look for table "+TableName, err)
 	}
-	if there, err := tableThere(c); !there || err != nil {
+	there, err := tableThere(c)
+	if noTables(err) {
+		return nil
+	}
+	if !there || err != nil {
 		return err
 	}
 	defs, err := s.List()
