@@ -23,11 +23,36 @@ type rule struct {
 	parts   []part
 	comment string
 	network string // that it is about; empty for all
+	ways    ways   // the packets that meet it, for the drawing
 }
+
+// ways are kinds of packets.
+type ways int
+
+const (
+	wayOut    ways = 1 << iota // a container opens a connection to the world
+	wayIn                      // somebody opens one to a published port
+	wayHost                    // the host itself does
+	wayWithin                  // between containers of one network
+)
 
 func newRule(comment string, parts ...part) rule { return rule{parts: parts, comment: comment} }
 
 func (r rule) of(d *Definition) rule { r.network = d.Name; return r }
+
+func (r rule) on(w ways) rule { r.ways = w; return r }
+
+// verdict is what becomes of a packet that fits, in the words of nft(8).
+func (r rule) verdict() string {
+	if len(r.parts) == 0 {
+		return ""
+	}
+	v := r.parts[len(r.parts)-1].text
+	if strings.Contains(v, "dnat") {
+		return "dnat"
+	}
+	return v
+}
 
 // String is the rule as nft(8) takes it.
 func (r rule) String() string {

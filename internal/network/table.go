@@ -63,8 +63,8 @@ func wanted(defs []*Definition, records []*Record, proxy6 bool) *table {
 	var publish, post, forward []rule
 	forward = append(forward,
 		newRule("neither from nor to a container", notInSet("bridges"), notOutSet("bridges"), back()),
-		newRule("the administrator's rules come first", jump(adminChain)),
-		newRule("answers", established(), counter(), accept()))
+		newRule("the administrator's rules come first", jump(adminChain)).on(wayOut|wayIn|wayWithin),
+		newRule("answers", established(), counter(), accept()).on(wayOut|wayIn))
 	any6 := false
 	for _, d := range defs {
 		any6 = any6 || d.Subnet6.IsValid()
@@ -81,7 +81,7 @@ func wanted(defs []*Definition, records []*Record, proxy6 bool) *table {
 		}
 		t.maps = append(t.maps, maps...)
 		for _, m := range maps {
-			publish = append(publish, newRule("published ports of "+d.Name+m.about(), dnat(m.name, m.v6, m.addr)).of(d))
+			publish = append(publish, newRule("published ports of "+d.Name+m.about(), dnat(m.name, m.v6, m.addr)).of(d).on(wayIn|wayHost))
 		}
 		for _, p := range []netip.Prefix{d.Subnet4, d.Subnet6} {
 			if !p.IsValid() {
@@ -92,59 +92,59 @@ func wanted(defs []*Definition, records []*Record, proxy6 bool) *table {
 				ip = ", IPv6"
 			}
 			if !d.Internal {
-				post = append(post, newRule(d.Name+" to the world: as the host"+ip, saddr(p), notOutSet("bridges"), counter(), masquerade()).of(d))
+				post = append(post, newRule(d.Name+" to the world: as the host"+ip, saddr(p), notOutSet("bridges"), counter(), masquerade()).of(d).on(wayOut))
 			}
-			post = append(post, newRule(d.Name+" to itself by a published port"+ip, out(d.Bridge), saddr(p), translated(), counter(), masquerade()).of(d))
+			post = append(post, newRule(d.Name+" to itself by a published port"+ip, out(d.Bridge), saddr(p), translated(), counter(), masquerade()).of(d).on(wayIn))
 			if p.Addr().Is4() {
-				post = append(post, newRule("the host by 127.0.0.1 to "+d.Name, out(d.Bridge), saddr(loopback4), counter(), masquerade()).of(d))
+				post = append(post, newRule("the host by 127.0.0.1 to "+d.Name, out(d.Bridge), saddr(loopback4), counter(), masquerade()).of(d).on(wayHost))
 			} else {
-				post = append(post, newRule("the host by ::1 to "+d.Name, out(d.Bridge), saddr(loopback6), counter(), snat(d.Gateway6)).of(d))
+				post = append(post, newRule("the host by ::1 to "+d.Name, out(d.Bridge), saddr(loopback6), counter(), snat(d.Gateway6)).of(d).on(wayHost))
 			}
 		}
-		forward = append(forward, newRule("within "+d.Name, in(d.Bridge), out(d.Bridge), counter(), accept()).of(d))
+		forward = append(forward, newRule("within "+d.Name, in(d.Bridge), out(d.Bridge), counter(), accept()).of(d).on(wayWithin))
 	}
 	for _, d := range defs {
 		if d.Internal {
 			forward = append(forward,
-				newRule(d.Name+" is internal", in(d.Bridge), counter(), drop()).of(d),
-				newRule(d.Name+" is internal", out(d.Bridge), counter(), drop()).of(d))
+				newRule(d.Name+" is internal", in(d.Bridge), counter(), drop()).of(d).on(wayOut),
+				newRule(d.Name+" is internal", out(d.Bridge), counter(), drop()).of(d).on(wayIn))
 		}
 	}
-	forward = append(forward, newRule("published ports", outSet("bridges"), translated(), counter(), accept()))
+	forward = append(forward, newRule("published ports", outSet("bridges"), translated(), counter(), accept()).on(wayIn))
 	for _, d := range defs {
 		if d.Isolate && !d.Internal {
 			forward = append(forward,
-				newRule(d.Name+" is isolated from other networks", in(d.Bridge), outSet("bridges"), counter(), drop()).of(d),
-				newRule(d.Name+" is isolated from other networks", out(d.Bridge), inSet("bridges"), counter(), drop()).of(d))
+				newRule(d.Name+" is isolated from other networks", in(d.Bridge), outSet("bridges"), counter(), drop()).of(d).on(wayOut),
+				newRule(d.Name+" is isolated from other networks", out(d.Bridge), inSet("bridges"), counter(), drop()).of(d).on(wayIn))
 		}
 	}
 	for _, d := range defs {
 		if !d.Internal {
 			forward = append(forward,
-				newRule("from "+d.Name, in(d.Bridge), counter(), accept()).of(d))
+				newRule("from "+d.Name, in(d.Bridge), counter(), accept()).of(d).on(wayOut))
 		}
 	}
 	for _, d := range defs {
 		if !d.Internal {
-			forward = append(forward, newRule("to "+d.Name+", where nothing is published", out(d.Bridge), counter(), drop()).of(d))
+			forward = append(forward, newRule("to "+d.Name+", where nothing is published", out(d.Bridge), counter(), drop()).of(d).on(wayIn))
 		}
 	}
 	var outgoing []rule
 	if proxy6 && any6 {
-		outgoing = append(outgoing, newRule("bridge-nf-call-ip6tables loses the answers to ::1: gcr carries them itself", daddr(loopback6), back()))
+		outgoing = append(outgoing, newRule("bridge-nf-call-ip6tables loses the answers to ::1: gcr carries them itself", daddr(loopback6), back()).on(wayHost))
 	}
 	t.chains = []chain{
 		{adminChain, "rules of the administrator: gcr never changes this chain", nil, nil},
 		{"publish", "where published ports lead", nil, publish},
 		{"guard", "", &hook{"type filter hook prerouting priority raw; policy accept;", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw}, []rule{
-			newRule("containers do not reach the host's loopback", inSet("bridges"), daddr(loopback4), counter(), drop()),
+			newRule("containers do not reach the host's loopback", inSet("bridges"), daddr(loopback4), counter(), drop()).on(wayOut),
 		}},
 		{"incoming", "", &hook{"type nat hook prerouting priority dstnat; policy accept;", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest}, []rule{
-			newRule("no neighbour reaches what is published on the host's loopback", notIn("lo"), daddr(loopback4), back()),
-			newRule("new connections to the host", toHost(), counter(), jump("publish")),
+			newRule("no neighbour reaches what is published on the host's loopback", notIn("lo"), daddr(loopback4), back()).on(wayIn),
+			newRule("new connections to the host", toHost(), counter(), jump("publish")).on(wayIn),
 		}},
 		{"outgoing", "", &hook{"type nat hook output priority -100; policy accept;", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest}, append(outgoing,
-			newRule("new connections of the host to itself", toHost(), counter(), jump("publish")))},
+			newRule("new connections of the host to itself", toHost(), counter(), jump("publish")).on(wayHost))},
 		{"leaving", "", &hook{"type nat hook postrouting priority srcnat; policy accept;", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource}, post},
 		{"forward", "", &hook{"type filter hook forward priority filter; policy accept;", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter}, forward},
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"gcr/internal/hostfacts"
 	"gcr/internal/listing"
 	"gcr/internal/network"
 	"gcr/internal/state"
@@ -246,14 +247,45 @@ func prune() *cobra.Command {
 }
 
 func explain() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use: "explain [CONTAINER]", Short: "Draw the way of a packet, with the rules that it passes and their counters", Args: cobra.MaximumNArgs(1),
-		RunE: rooted(func(s *network.Store, c *cobra.Command, args []string) error {
+		Long: `Draws the ways of the packets from and to a container: its interface, the veth pair, the bridge, the chains of
+rules with what each has counted, and the host. Which counter does not move when you try? Without CONTAINER it draws
+all networks.`,
+		Example: `  gcr network explain web
+  watch -n 1 gcr network explain web     # and try from elsewhere meanwhile`,
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return network.Living(containers()), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(c *cobra.Command, args []string) error {
 			name := ""
 			if len(args) == 1 {
 				name = args[0]
 			}
-			return s.Explain(c.OutOrStdout(), name)
-		}),
+			pictures, err := network.System().Explain(containers(), name)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				if pictures == nil {
+					pictures = []*network.Picture{}
+				}
+				return listing.JSON(c.OutOrStdout(), pictures)
+			}
+			if len(pictures) == 0 {
+				fmt.Fprintln(c.OutOrStdout(), "No container is running, and there is no network yet: gcr run makes the first one.")
+				return nil
+			}
+			colour := c.OutOrStdout() == os.Stdout && hostfacts.IsTerminal(1) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+			return network.Draw(c.OutOrStdout(), pictures, colour)
+		},
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	return c
+}
+
+// containers is where the state directories of the caller's containers are.
+func containers() string {
+	return state.Root(os.Getuid(), os.Getenv("XDG_RUNTIME_DIR"), os.TempDir())
 }

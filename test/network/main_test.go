@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"gcr/internal/network"
 	"gcr/test/lab"
 
 	"golang.org/x/sys/unix"
@@ -273,4 +274,26 @@ func setBridgeNetfilter(on bool) error {
 		}
 	}
 	return nil
+}
+
+// pidOf waits until a container of the host has its process id written down.
+func pidOf(t *testing.T, name string) string {
+	t.Helper()
+	pid := ""
+	eventually(t, "the process id to be written", func() bool {
+		b, err := os.ReadFile("/run/gcr/" + name + "/pid")
+		pid = strings.TrimSpace(string(b))
+		return err == nil && pid != ""
+	})
+	return pid
+}
+
+// record is a container's record of networks.
+func record(t *testing.T, dir string) *network.Record {
+	t.Helper()
+	r, err := network.ReadRecord(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }

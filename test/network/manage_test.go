@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -333,27 +332,6 @@ func TestWrongInput(t *testing.T) {
 		}
 	}
 	nothingLeft(t)
-}
-
-// TestExplain compares the words with what is there.
-func TestExplain(t *testing.T) {
-	start(t, "--name", "web", "-p", "8080:80", rootfs, "/agent", "serve", "80")
-	if got, err := ask("client", "tcp", join(hostIn4, "8080")); err != nil {
-		t.Fatal(got)
-	}
-	out := output(t, "network", "explain", "web")
-	m := members(t, "gcr0")[0]
-	for _, w := range []string{m.Address4, m.Address6, "bridge gcr0", "published: 8080:80/tcp"} {
-		if !strings.Contains(out, w) {
-			t.Errorf("gcr network explain web does not show %q:\n%s", w, out)
-		}
-	}
-	if !regexp.MustCompile(`published ports +\[[1-9]`).MatchString(out) {
-		t.Errorf("the rule for published ports has counted nothing:\n%s", out)
-	}
-	if out := output(t, "run", "--explain", rootfs, "true"); !strings.Contains(out, "rtnetlink: veth pair") || !strings.Contains(out, "wait for the network") {
-		t.Errorf("--explain does not show the network:\n%s", out)
-	}
 }
 
 // TestPublishAll publishes what the configuration beside a root filesystem names, as that of an image does.
