@@ -6,8 +6,8 @@
 //	CRUN=/opt/crun make bench        with another crun
 //	build/bench -merge -only exec    one measure anew, the others as they were
 //
-// The contenders take turns within each measure, so that whatever else happens on the machine happens to all of
-// them, and figures are compared as ratios of medians. Every measure starts processes in the same way (vfork and
+// The contenders take turns within each measure (turns.go), so that whatever else happens on the machine happens to all
+// of them, and figures are compared as ratios of medians. Every measure starts processes in the same way (vfork and
 // execve by package syscall, wait4) and runs under one subreaper, which stands where containerd's shim stands.
 //
 // Results go to a directory as a Markdown table, a plot (SVG) and the raw numbers (JSON).
@@ -48,6 +48,12 @@ func run() error {
 	if *mode != "full" && *mode != "quick" {
 		return fmt.Errorf("measure: there is no mode %q; use full or quick", *mode)
 	}
+	if err := ownMounts(); err != nil {
+		return err
+	}
+	if err := recordsInMemory(); err != nil {
+		return err
+	}
 	b, err := newBench(*mode == "quick", *only)
 	if err != nil {
 		return err
@@ -57,6 +63,7 @@ func run() error {
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
 		<-stop
+		starting.Lock() // nothing new comes while things are taken away
 		b.cleanUp()
 		os.Exit(130)
 	}()

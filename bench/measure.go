@@ -61,21 +61,27 @@ func (b *bench) measureAll() error {
 			list = list[:1]
 		}
 		for _, v := range list {
-			b.measure(a, v, b.samples(40), 0)
+			b.measure(a, v, warm, b.samples(40))
 		}
 	}
-	b.measure(actRun, plain, b.samples(25), time.Second)
+	b.measure(actRun, plain, idle, b.samples(25))
 	if !b.quick {
 		for _, a := range acts[1:] {
-			b.measure(a, plain, b.samples(15), time.Second)
+			b.measure(a, plain, idle, b.samples(15))
 		}
 		for _, v := range variants[1:] {
-			b.measure(actRun, v, b.samples(15), time.Second)
+			b.measure(actRun, v, idle, b.samples(15))
 		}
 	}
+	b.measure(actRun, plain, mixed, b.samples(40))
 	b.tools()
 	for _, n := range []int{1, 4, 16} {
-		b.parallel(n)
+		b.parallel(actRun, n, b.samples(15))
+		if !b.quick {
+			for _, a := range acts[1:] {
+				b.parallel(a, n, b.samples(5))
+			}
+		}
 	}
 	b.memory()
 	b.held()
@@ -90,9 +96,8 @@ func (b *bench) measureAll() error {
 	return nil
 }
 
-// measure times one act: in each round every contender once, each round beginning with another one. A pause
-// goes before each sample: on an idle machine the kernel's grace periods (RCU) are not shared with other work.
-func (b *bench) measure(a act, v variant, rounds int, pause time.Duration) {
+// measure times one act, the contenders taking turns.
+func (b *bench) measure(a act, v variant, t turns, samples int) {
 	name := a.name + ", " + v.name
 	if a.name == actTool.name {
 		name = "run of a " + v.name
@@ -100,9 +105,7 @@ func (b *bench) measure(a act, v variant, rounds int, pause time.Duration) {
 			name = "run of an " + v.name
 		}
 	}
-	if pause > 0 {
-		name += ", idle machine"
-	}
+	name += t.name
 	if !b.wants(name) {
 		return
 	}
@@ -118,22 +121,19 @@ func (b *bench) measure(a act, v variant, rounds int, pause time.Duration) {
 	defer s.close()
 	r := b.newResult(name, milliseconds, who)
 	failed := map[string]bool{}
-	const warmUp = 2
-	for round := range rounds + warmUp {
-		for i := range who {
-			c := who[(i+round)%len(who)]
-			if failed[c.name] {
-				continue
-			}
-			u, err := b.sample(s, a, c, v, pause)
-			if err != nil {
-				b.skip(name+" of "+c.name, err)
-				failed[c.name] = true
-				continue
-			}
-			if round >= warmUp {
-				r.addUsage(c.name, u, 1)
-			}
+	for _, turn := range t.order(len(who), samples) {
+		c := who[turn.who]
+		if failed[c.name] {
+			continue
+		}
+		u, err := b.sample(s, a, c, v, t.pause)
+		if err != nil {
+			b.skip(name+" of "+c.name, err)
+			failed[c.name] = true
+			continue
+		}
+		if turn.counted {
+			r.addUsage(c.name, u, 1)
 		}
 	}
 	r.print()
@@ -149,36 +149,36 @@ func (b *bench) sample(s *spawner, a act, c *contender, v variant, pause time.Du
 	return timed()
 }
 
-// parallel measures how long a container takes when n are made at a time: n workers make several each.
-func (b *bench) parallel(n int) {
-	name := fmt.Sprintf("run, %d at a time", n)
+// parallel measures how long an act takes when n are done at a time: n workers do several each.
+func (b *bench) parallel(a act, n, samples int) {
+	name := fmt.Sprintf("%s, %d at a time", a.name, n)
 	if !b.wants(name) {
 		return
 	}
-	who := b.with(func(c *contender) bool { return runsBundle(c) })
+	who := b.with(a.who)
 	r := b.newResult(name, milliseconds, who)
 	each := max(2, 16/n)
 	failed := map[string]bool{}
-	for round := range b.samples(15) {
-		for i := range who {
-			c := who[(i+round)%len(who)]
-			if failed[c.name] {
-				continue
-			}
-			u, err := b.batch(c, plain, n, n*each)
-			if err != nil {
-				b.skip(name+" of "+c.name, err)
-				failed[c.name] = true
-				continue
-			}
+	for _, turn := range (turns{}).order(len(who), samples) {
+		c := who[turn.who]
+		if failed[c.name] {
+			continue
+		}
+		u, err := b.batch(a, c, plain, n, n*each)
+		if err != nil {
+			b.skip(name+" of "+c.name, err)
+			failed[c.name] = true
+			continue
+		}
+		if turn.counted {
 			r.addUsage(c.name, u, n*each)
 		}
 	}
 	r.print()
 }
 
-// batch makes `total` containers, n at a time.
-func (b *bench) batch(c *contender, v variant, n, total int) (usage, error) {
+// batch does an act `total` times, n at a time.
+func (b *bench) batch(a act, c *contender, v variant, n, total int) (usage, error) {
 	type job struct {
 		s     *spawner
 		timed []func() (usage, error)
@@ -194,7 +194,7 @@ func (b *bench) batch(c *contender, v variant, n, total int) (usage, error) {
 	}
 	for i := range total {
 		j := &jobs[i%n]
-		timed, after, err := prepareRun(b, j.s, c, v)
+		timed, after, err := a.prep(b, j.s, c, v)
 		if err != nil {
 			return usage{}, err
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -46,8 +47,13 @@ func (s *spawner) close() {
 	s.errs.Close()
 }
 
+// starting is held while a process is started; whoever has it locked keeps others from being started.
+var starting sync.RWMutex
+
 // start starts a process.
 func (s *spawner) start(argv []string, env []string) (int, error) {
+	starting.RLock()
+	defer starting.RUnlock()
 	return syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{
 		Env: env, Files: []uintptr{s.null.Fd(), s.null.Fd(), s.errs.Fd()},
 	})

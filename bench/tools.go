@@ -95,7 +95,7 @@ func (b *bench) tools() {
 		b.skip("run of an image", err)
 	}
 	for _, v := range []variant{rootNone, rootNetwork, imageNone, imageNetwork} {
-		b.measure(actTool, v, b.samples(25), 0)
+		b.measure(actTool, v, warm, b.samples(25))
 	}
 	b.many(100, 16)
 }
@@ -115,7 +115,7 @@ func (b *bench) many(n, atATime int) {
 			if failed[c.name] {
 				continue
 			}
-			u, err := b.batch(c, rootNetwork, atATime, n)
+			u, err := b.batch(actTool, c, rootNetwork, atATime, n)
 			if err != nil {
 				b.skip(name+" of "+c.name, err)
 				failed[c.name] = true
