@@ -122,9 +122,6 @@ func (s *Store) Root() string { return s.root }
 // Client is what the store pulls with.
 func (s *Store) Client() *registry.Client { return s.client }
 
-// UserXattr says whether the layers need overlayfs's mount option userxattr.
-func (s *Store) UserXattr() bool { return s.worker.Rootless() }
-
 func (s *Store) path(elem ...string) string {
 	return filepath.Join(append([]string{s.root}, elem...)...)
 }

@@ -224,9 +224,6 @@ func sameHost(d *Definition, a netip.Addr) netip.Addr {
 	return out
 }
 
-// Record tells what the container has.
-func (c *Connection) Record() *Record { return c.record }
-
 // Attach connects the namespace of the container's first process. It may run while the process prepares its
 // root filesystem; the process must not run the user's command before it is done.
 func (c *Connection) Attach(pid int, netns *os.File) error {

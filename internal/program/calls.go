@@ -125,16 +125,6 @@ func (p *Program) MountSetattrPath(path string, recursive bool, a MountAttr) *Ca
 	return p.mountSetattr(CWD, path, 0, recursive, a)
 }
 
-// MountIDMap records mount_setattr(2) with MOUNT_ATTR_IDMAP: owners are shown through the id maps of the user
-// namespace behind userns (Linux 5.12).
-func (p *Program) MountIDMap(mnt Ref, recursive bool, userns int) *Call {
-	b := make([]byte, 32)
-	binary.LittleEndian.PutUint64(b, unix.MOUNT_ATTR_IDMAP)
-	binary.LittleEndian.PutUint64(b[24:], uint64(userns))
-	return p.record(SysMountSetattr, mnt.arg(), p.String(""), atRecursive(unix.AT_EMPTY_PATH, recursive),
-		p.Bytes(b, func() string { return fmt.Sprintf("{set=MOUNT_ATTR_IDMAP, userns_fd=%d}", userns) }), Num(32))
-}
-
 func atRecursive(flag uint64, recursive bool) Arg {
 	if recursive {
 		flag |= unix.AT_RECURSIVE
@@ -210,22 +200,6 @@ func modeText(mode uint32) string {
 // Symlinkat records symlinkat(2).
 func (p *Program) Symlinkat(target string, dir Ref, name string) *Call {
 	return p.record(SysSymlinkat, p.String(target), dir.arg(), p.String(name))
-}
-
-// Unlinkat records unlinkat(2).
-func (p *Program) Unlinkat(dir Ref, name string) *Call {
-	return p.record(SysUnlinkat, dir.arg(), p.String(name), Num(0))
-}
-
-// Fchmod records fchmod(2).
-func (p *Program) Fchmod(fd Ref, mode uint32) *Call {
-	return p.record(SysFchmod, fd.arg(), octal(mode))
-}
-
-// Fchmodat records fchmodat(2), which follows a symbolic link: use it only below directories that nobody else
-// can change.
-func (p *Program) Fchmodat(dir Ref, name string, mode uint32) *Call {
-	return p.record(SysFchmodat, dir.arg(), p.String(name), octal(mode))
 }
 
 // Fchown records fchown(2); -1 leaves an id as it is.

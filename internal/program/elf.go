@@ -144,7 +144,7 @@ func (p *Program) Compile(arch Arch, opts ...Option) ([]byte, error) {
 		case opIfSame:
 			e.branchSame(int(in.slot), int(in.src.value), targets[in.label])
 		case opStore:
-			e.store(p.operand(*in.src), p.writable(uint64(in.off)), int(in.size))
+			e.store(p.operand(*in.src), p.writable(uint64(in.off)), 4)
 		case opLoad:
 			e.load(int(in.slot), p.writable(uint64(in.off)))
 		case opSet:

@@ -74,9 +74,9 @@ func (p *Program) Lines() []Line {
 		case opIfSame:
 			l.Text = fmt.Sprintf("if r%d == %s goto L%d", in.slot, in.src, in.label)
 		case opStore:
-			l.Text = fmt.Sprintf("%s = %s", place(in.off, int32(in.size)), in.src)
+			l.Text = fmt.Sprintf("%s = %s", place(in.off), in.src)
 		case opLoad:
-			l.Text = fmt.Sprintf("r%d = %s", in.slot, place(in.off, 4))
+			l.Text = fmt.Sprintf("r%d = %s", in.slot, place(in.off))
 		case opSet:
 			l.Text = fmt.Sprintf("r%d = %s", in.slot, in.src)
 		case opAdd:
@@ -88,13 +88,13 @@ func (p *Program) Lines() []Line {
 	return out
 }
 
-// place is a piece of writable memory as the listing shows it.
-func place(off, size int32) string {
+// place names a word of 32 bits of writable memory.
+func place(off int32) string {
 	if off >= scratchOffset {
 		off -= scratchOffset
-		return fmt.Sprintf("scratch[%d:%d]", off, off+size)
+		return fmt.Sprintf("scratch[%d:%d]", off, off+4)
 	}
-	return fmt.Sprintf("buf[%d:%d]", off, off+size)
+	return fmt.Sprintf("buf[%d:%d]", off, off+4)
 }
 
 func (c *Call) elseText() string {

@@ -81,7 +81,6 @@ const (
 type instr struct {
 	op     opcode
 	negate bool
-	size   uint8 // of a store, in bytes
 	slot   int32
 	off    int32 // in the writable data
 	label  Label
@@ -297,18 +296,13 @@ func (p *Program) Add(slot Arg, number int64) {
 
 // Store32 writes the low 32 bits of value into the buffer at offset off, for instance a descriptor into a
 // control message (cmsg(3)).
-func (p *Program) Store32(b Buffer, off int, value Ref) { p.store(b, off, value, 4) }
-
-// Store64 writes the value into the buffer at offset off.
-func (p *Program) Store64(b Buffer, off int, value Ref) { p.store(b, off, value, 8) }
-
-func (p *Program) store(b Buffer, off int, value Ref, size int) {
-	if off < 0 || off+size > b.size {
-		p.fail("store of %d bytes at offset %d of a buffer of %d", size, off, b.size)
+func (p *Program) Store32(b Buffer, off int, value Ref) {
+	if off < 0 || off+4 > b.size {
+		p.fail("store of 4 bytes at offset %d of a buffer of %d", off, b.size)
 		return
 	}
 	a := value.arg()
-	p.instrs = append(p.instrs, instr{op: opStore, src: &a, off: int32(b.off + off), size: uint8(size)})
+	p.instrs = append(p.instrs, instr{op: opStore, src: &a, off: int32(b.off + off)})
 }
 
 // Load32 reads 32 bits of the buffer at offset off as an unsigned number.

@@ -313,7 +313,7 @@ func TestMistakesOfTheRecorder(t *testing.T) {
 		"no place":      func(p *program.Program) { p.Jump(p.NewLabel()) },
 		"bound twice":   func(p *program.Program) { l := p.NewLabel(); p.Bind(l); p.Bind(l) },
 		"NUL byte":      func(p *program.Program) { p.Chdir("a\x00b") },
-		"store of":      func(p *program.Program) { p.Store64(p.Buffer(4), 0, program.Num(1)) },
+		"store of":      func(p *program.Program) { p.Store32(p.Buffer(4), 1, program.Num(1)) },
 		"run time":      func(p *program.Program) { l := p.NewLabel(); p.If(program.Num(1), 1, l); p.Bind(l) },
 		"six arguments": func(p *program.Program) { n := program.Num(0); p.Call(program.SysClose, n, n, n, n, n, n, n) },
 	} {

@@ -26,7 +26,6 @@ var (
 	SysChroot                = Sys{"chroot", 161, 51}
 	SysClockGettime          = Sys{"clock_gettime", 228, 113}
 	SysClone                 = Sys{"clone", 56, 220}
-	SysClone3                = Sys{"clone3", 435, 435}
 	SysClose                 = Sys{"close", 3, 57}
 	SysCloseRange            = Sys{"close_range", 436, 436}
 	SysDup3                  = Sys{"dup3", 292, 24}
@@ -34,8 +33,6 @@ var (
 	SysExitGroup             = Sys{"exit_group", 231, 94}
 	SysFaccessat2            = Sys{"faccessat2", 439, 439}
 	SysFchdir                = Sys{"fchdir", 81, 50}
-	SysFchmod                = Sys{"fchmod", 91, 52}
-	SysFchmodat              = Sys{"fchmodat", 268, 53}
 	SysFchown                = Sys{"fchown", 93, 55}
 	SysFchownat              = Sys{"fchownat", 260, 54}
 	SysFsconfig              = Sys{"fsconfig", 431, 431}
@@ -85,7 +82,6 @@ var (
 	SysSymlinkat             = Sys{"symlinkat", 266, 36}
 	SysUmask                 = Sys{"umask", 95, 166}
 	SysUmount2               = Sys{"umount2", 166, 39}
-	SysUnlinkat              = Sys{"unlinkat", 263, 35}
 	SysUnshare               = Sys{"unshare", 272, 97}
 	SysWaitid                = Sys{"waitid", 247, 95}
 	SysWrite                 = Sys{"write", 1, 64}

@@ -52,51 +52,76 @@ func packages(t *testing.T) map[string]pkg {
 	return all
 }
 
-// The layers of docs/contributing.md: what each may link of gcr's own packages, directly or not.
+// layers says what each package below internal may import of the others, besides the leaves; packages below one of them
+// count as that one. The direction may not turn (docs/design.md, "Layout"): a package stands below all those that
+// may import it.
+var layers = []struct{ pkg, imports string }{
+	// Leaves, which all may import.
+	{"hostfile", ""},
+	{"jsonlean", ""},
+
+	{"account", ""},
+	{"clone", ""},
+	{"criu", ""},
+	{"listing", ""},
+	{"netdevice", ""},
+	{"procfs", ""},
+	{"program", ""},
+	{"rootfile", ""},
+	{"seccomp", ""},
+	{"sigpipe", ""},
+	{"spec", ""},
+	{"state", ""},
+
+	{"cgroup", ""},
+	{"hostfacts", "procfs"},
+	{"plan", "spec program seccomp"},
+	{"launch", "plan program clone sigpipe procfs cgroup state"},
+	{"lifecycle", "spec plan seccomp launch cgroup hostfacts account rootfile procfs clone criu netdevice"},
+
+	{"image", "account"},
+	{"imagecmd", "image listing"},
+	{"network", "state"},
+	{"networkcmd", "network listing state"},
+
+	{"engine", "plan seccomp launch cgroup hostfacts account rootfile procfs state image network"},
+}
+
+// TestLayers holds every import against the list. What gcrun links is held by a test of its own.
 func TestLayers(t *testing.T) {
 	all := packages(t)
-	own := func(p pkg) []string {
-		var out []string
-		for _, d := range p.Deps {
-			if name, ok := strings.CutPrefix(d, "gcr/internal/"); ok {
-				out = append(out, name)
+	may := map[string][]string{}
+	for _, l := range layers {
+		for _, below := range strings.Fields(l.imports) {
+			if may[below] == nil {
+				t.Errorf("%s may import %s, which stands above it", l.pkg, below)
 			}
 		}
-		return out
+		may[l.pkg] = append(strings.Fields(l.imports), l.pkg, "hostfile", "jsonlean")
 	}
-	for _, bottom := range []string{"spec", "program", "seccomp", "account", "rootfile", "procfs", "clone", "sigpipe"} {
-		p, ok := all["gcr/internal/"+bottom]
+	seen := map[string]bool{}
+	for path, p := range all {
+		name, ok := strings.CutPrefix(path, "gcr/internal/")
 		if !ok {
-			if bottom == "spec" {
-				continue // the types of the specification are those of runtime-spec
-			}
-			t.Errorf("there is no package %s: this list is out of date", bottom)
+			continue
 		}
-		for _, dep := range own(p) {
-			// Two small packages lie below everything: how a file of the host is read, and lean JSON.
-			if !strings.HasPrefix(dep, bottom+"/") && dep != "hostfile" && dep != "jsonlean" {
-				t.Errorf("%s links %s, and may link no other package of gcr", bottom, dep)
-			}
+		top, _, _ := strings.Cut(name, "/")
+		seen[top] = true
+		if may[top] == nil {
+			t.Errorf("package %s has no place among the layers", name)
+			continue
 		}
-	}
-	for _, dep := range own(all["gcr/internal/plan"]) {
-		if !slices.Contains([]string{"spec", "program", "seccomp", "hostfile", "jsonlean"}, dep) {
-			t.Errorf("plan links %s", dep)
-		}
-	}
-	above := []string{"engine", "image", "network", "tour"}
-	for _, low := range []string{"plan", "launch", "cgroup", "state", "hostfacts"} {
-		for _, dep := range own(all["gcr/internal/"+low]) {
-			if top, _, _ := strings.Cut(dep, "/"); slices.Contains(above, top) {
-				t.Errorf("%s links %s, which lies above it", low, dep)
+		for _, imp := range p.Imports {
+			imp, ours := strings.CutPrefix(imp, "gcr/")
+			imp, inner := strings.CutPrefix(imp, "internal/")
+			if imp, _, _ = strings.Cut(imp, "/"); ours && (!inner || !slices.Contains(may[top], imp)) {
+				t.Errorf("%s imports %s", name, imp)
 			}
 		}
 	}
-	if p, ok := all["gcr/gcrun"]; ok {
-		for _, dep := range own(p) {
-			if top, _, _ := strings.Cut(dep, "/"); slices.Contains(above, top) {
-				t.Errorf("gcrun links %s", dep)
-			}
+	for _, l := range layers {
+		if !seen[l.pkg] {
+			t.Errorf("there is no package %s: the list is out of date", l.pkg)
 		}
 	}
 }
@@ -106,9 +131,10 @@ func TestKernelCalls(t *testing.T) {
 	allowed := []string{
 		"gcr/internal/program", "gcr/internal/plan", "gcr/internal/launch", "gcr/internal/cgroup", "gcr/internal/clone", "gcr/internal/sigpipe",
 		"gcr/internal/state", "gcr/internal/procfs", "gcr/internal/netdevice", "gcr/internal/rootfile", "gcr/internal/hostfacts", "gcr/internal/seccomp",
-		"gcr/internal/engine", "gcr/internal/image", "gcr/internal/imagecmd", "gcr/internal/network", "gcr/internal/hooks", "gcr/internal/console", "gcr/internal/label", "gcr/internal/hostfile", "gcr/internal/lifecycle", "gcr/internal/criu",
+		"gcr/internal/engine", "gcr/internal/image", "gcr/internal/imagecmd", "gcr/internal/network", "gcr/internal/hostfile", "gcr/internal/lifecycle", "gcr/internal/criu",
 		"gcr/gcrun", "gcr/img2rootfs", "gcr/bench", "gcr/test",
 	}
+	used := make([]bool, len(allowed))
 	for path, p := range packages(t) {
 		if !strings.HasPrefix(path, "gcr/") {
 			continue
@@ -117,9 +143,17 @@ func TestKernelCalls(t *testing.T) {
 			if imp != "syscall" && imp != "golang.org/x/sys/unix" {
 				continue
 			}
-			if !slices.ContainsFunc(allowed, func(a string) bool { return path == a || strings.HasPrefix(path, a+"/") }) {
+			i := slices.IndexFunc(allowed, func(a string) bool { return path == a || strings.HasPrefix(path, a+"/") })
+			if i < 0 {
 				t.Errorf("%s imports %s", path, imp)
+				continue
 			}
+			used[i] = true
+		}
+	}
+	for i, a := range allowed {
+		if !used[i] {
+			t.Errorf("%s makes no system calls: the list is out of date", a)
 		}
 	}
 }

@@ -26,7 +26,6 @@ const (
 	DockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
 	DockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
 	DockerConfig   = "application/vnd.docker.container.image.v1+json"
-	DockerLayer    = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 )
 
 // Accept lists what to ask a registry for.

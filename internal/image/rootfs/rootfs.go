@@ -9,7 +9,6 @@ package rootfs
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -51,28 +50,6 @@ type Result struct {
 
 // ConfigPath is where the configuration of the image in a root file system directory lies.
 func ConfigPath(dir string) string { return filepath.Clean(dir) + ".json" }
-
-// ReadConfig reads the configuration beside a root file system directory. It gives false where there is none, as for
-// a directory that debootstrap made.
-func ReadConfig(dir string) (v1.Image, bool, error) {
-	var c v1.Image
-	f, err := os.Open(ConfigPath(dir))
-	if errors.Is(err, os.ErrNotExist) {
-		return c, false, nil
-	}
-	if err != nil {
-		return c, false, fault.New("read image configuration", ConfigPath(dir), err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, manifest.MaxSize))
-	if err == nil {
-		err = json.Unmarshal(b, &c)
-	}
-	if err != nil {
-		return c, false, fault.New("read image configuration", ConfigPath(dir), err)
-	}
-	return c, true, nil
-}
 
 // Make makes the directory output from an image that source.Open knows.
 func Make(ctx context.Context, image, output string, o Options) (*Result, error) {
