@@ -172,18 +172,8 @@ func (d *Reader) room() int {
 
 // bits takes up to 32 bits from the stream.
 func (d *Reader) bits(n uint) (uint32, error) {
-	if d.nbit < n {
-		if d.pos > d.room() {
-			if err := d.fill(); err != nil {
-				return 0, err
-			}
-			if d.pos > d.room() {
-				return 0, io.ErrUnexpectedEOF
-			}
-		}
-		d.hold |= binary.LittleEndian.Uint64(d.in[d.pos:]) << d.nbit
-		d.pos += int((63 - d.nbit) >> 3)
-		d.nbit |= 56
+	if err := d.need(n); err != nil {
+		return 0, err
 	}
 	v := uint32(d.hold & (1<<n - 1))
 	d.hold >>= n

@@ -47,23 +47,16 @@ loop:
 		e := syms[hold&(1<<symbolBits-1)]
 		if e&literal != 0 {
 			// Three literals of the first table take at most 33 bits.
-			out[w] = byte(e >> 16)
-			w++
-			hold >>= e & 31
-			nbit -= uint(e & 31)
-			e = syms[hold&(1<<symbolBits-1)]
-			if e&literal != 0 {
+			for n := 3; ; {
 				out[w] = byte(e >> 16)
 				w++
 				hold >>= e & 31
 				nbit -= uint(e & 31)
-				e = syms[hold&(1<<symbolBits-1)]
-				if e&literal != 0 {
-					out[w] = byte(e >> 16)
-					w++
-					hold >>= e & 31
-					nbit -= uint(e & 31)
-					continue
+				if n--; n == 0 {
+					continue loop
+				}
+				if e = syms[hold&(1<<symbolBits-1)]; e&literal == 0 {
+					break
 				}
 			}
 			// A length with its distance takes up to 48.
