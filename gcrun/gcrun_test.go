@@ -278,6 +278,7 @@ type report struct {
 		Stat  string
 		Names []string
 		Text  string
+		Write string
 	}
 	Keyring int
 
