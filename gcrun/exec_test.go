@@ -150,14 +150,23 @@ func TestExecUserNames(t *testing.T) {
 	b.fails(255, "read /etc/passwd of the container", "exec", "-u", "root", b.id, "/probe")
 }
 
+// The process of exec ends up on the final processors, or stays on the initial ones; without either it may use all.
 func TestExecAffinity(t *testing.T) {
 	b, _ := running(t, nil)
-	data, err := json.Marshal(specs.Process{Args: []string{"/probe", "report"}, Cwd: "/", ExecCPUAffinity: &specs.CPUAffinity{Initial: "0-1", Final: "0"}})
-	b.must(err)
 	file := filepath.Join(b.bundle, "process.json")
-	b.must(os.WriteFile(file, data, 0o644))
-	r := b.parse(b.ok("exec", "--process", file, b.id))
-	want(t, "processors", fmt.Sprint(r.CPUs), "[0]")
+	processors := func(a *specs.CPUAffinity) string {
+		data, err := json.Marshal(specs.Process{Args: []string{"/probe", "report"}, Cwd: "/", ExecCPUAffinity: a})
+		b.must(err)
+		b.must(os.WriteFile(file, data, 0o644))
+		return fmt.Sprint(b.parse(b.ok("exec", "--process", file, b.id)).CPUs)
+	}
+	all := processors(nil)
+	if all == "[0]" {
+		t.Skip("this machine has one processor")
+	}
+	want(t, "processors", processors(&specs.CPUAffinity{Initial: "0-1", Final: "0"}), "[0]")
+	want(t, "initial processors", processors(&specs.CPUAffinity{Initial: "0"}), "[0]")
+	want(t, "final processors", processors(&specs.CPUAffinity{Final: "0"}), "[0]")
 }
 
 func TestExecErrors(t *testing.T) {
@@ -322,6 +331,19 @@ func TestUpdateAndEvents(t *testing.T) {
 	want(t, "status of update", r.code, 0)
 	b.must(json.Unmarshal([]byte(b.ok("events", "--stats", b.id)), &ev))
 	want(t, "pids limit", ev.Data.Pids.Limit, 66)
+}
+
+// A limit below what is used already is refused when checkBeforeUpdate says so; version 1 refuses it in any case.
+func TestCheckBeforeUpdate(t *testing.T) {
+	b, _ := running(t, func(s *specs.Spec) { s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: ptr(int64(64 << 20))} })
+	update := func(text string) result {
+		return b.runWith(func(c *exec.Cmd) { c.Stdin = strings.NewReader(text) }, "update", "-r", "-", b.id)
+	}
+	r := update(`{"memory": {"limit": 4096, "checkBeforeUpdate": true}}`)
+	if r.code != 1 || !strings.Contains(r.stderr, "linux.resources.memory.limit") {
+		t.Errorf("status %d, stderr %q", r.code, r.stderr)
+	}
+	b.wantStatus("running")
 }
 
 func TestDeleteForceWithExecs(t *testing.T) {

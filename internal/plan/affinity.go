@@ -56,6 +56,23 @@ func (b *builder) finalAffinity() error {
 	return nil
 }
 
+// checkAffinity looks at what counts for later processes only.
+func (b *builder) checkAffinity() error {
+	a := b.spec.Process.ExecCPUAffinity
+	if a == nil {
+		return nil
+	}
+	for field, list := range map[string]string{"process.execCPUAffinity.initial": a.Initial, "process.execCPUAffinity.final": a.Final} {
+		if list == "" {
+			continue
+		}
+		if _, err := parseCPUs(list); err != nil {
+			return fieldError(field, "plan processor affinity", err.Error(), "")
+		}
+	}
+	return nil
+}
+
 func (b *builder) affinity(list, field string) error {
 	mask, err := parseCPUs(list)
 	if err != nil {

@@ -41,7 +41,7 @@ var processPlans = []fieldPlan{
 	{"process.scheduler.nice", schedulerPlan(specs.Scheduler{Policy: specs.SchedBatch}), schedulerPlan(specs.Scheduler{Policy: specs.SchedBatch, Nice: 5})},
 	{"process.scheduler.priority", schedulerPlan(specs.Scheduler{Policy: specs.SchedFIFO}), schedulerPlan(specs.Scheduler{Policy: specs.SchedFIFO, Priority: 7})},
 	{"process.scheduler.flags", schedulerPlan(specs.Scheduler{Policy: specs.SchedOther}), schedulerPlan(specs.Scheduler{Policy: specs.SchedOther, Flags: []specs.LinuxSchedulerFlag{specs.SchedFlagResetOnFork}})},
-	{"process.scheduler.runtime", schedulerPlan(specs.Scheduler{Policy: specs.SchedDeadline}), schedulerPlan(specs.Scheduler{Policy: specs.SchedDeadline, Runtime: 1e6})},
+	{"process.scheduler.runtime", schedulerPlan(specs.Scheduler{Policy: specs.SchedDeadline, Deadline: 1e7}), schedulerPlan(specs.Scheduler{Policy: specs.SchedDeadline, Deadline: 1e7, Runtime: 1e6})},
 	{"process.scheduler.deadline", schedulerPlan(specs.Scheduler{Policy: specs.SchedDeadline}), schedulerPlan(specs.Scheduler{Policy: specs.SchedDeadline, Deadline: 1e7})},
 	{"process.scheduler.period", schedulerPlan(specs.Scheduler{Policy: specs.SchedDeadline}), schedulerPlan(specs.Scheduler{Policy: specs.SchedDeadline, Period: 1e8})},
 	{"process.selinuxLabel", modules, func(in *Input) { in.Spec.Process.SelinuxLabel = "system_u:system_r:container_t:s0" }},

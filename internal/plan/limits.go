@@ -108,6 +108,9 @@ func (b *builder) scheduling() error {
 		if !ok {
 			return fieldError("linux.personality.domain", "plan personality", fmt.Sprintf("there is no domain %q", p.Domain), "use LINUX or LINUX32")
 		}
+		if len(p.Flags) > 0 {
+			return fieldError("linux.personality.flags[0]", "plan personality", fmt.Sprintf("there is no flag %q: the specification has none yet", p.Flags[0]), "")
+		}
 		b.add(personality{domain, string(p.Domain)})
 	}
 	return nil
@@ -139,6 +142,15 @@ func newScheduler(s specs.Scheduler) (scheduler, error) {
 			return scheduler{}, fieldError(fmt.Sprintf("process.scheduler.flags[%d]", i), "plan scheduler", fmt.Sprintf("there is no flag %q", f), "")
 		}
 		out.flags |= bit
+	}
+	if s.Policy == specs.SchedDeadline {
+		// The order that sched_setattr(2) wants; a period of 0 stands for the deadline.
+		switch {
+		case s.Runtime > s.Deadline:
+			return scheduler{}, fieldError("process.scheduler.runtime", "plan scheduler", fmt.Sprintf("%d ns are more than the deadline, %d ns", s.Runtime, s.Deadline), "")
+		case s.Period != 0 && s.Deadline > s.Period:
+			return scheduler{}, fieldError("process.scheduler.deadline", "plan scheduler", fmt.Sprintf("%d ns are more than the period, %d ns", s.Deadline, s.Period), "")
+		}
 	}
 	if s.Nice < -20 || s.Nice > 19 {
 		return scheduler{}, fieldError("process.scheduler.nice", "plan scheduler", fmt.Sprintf("%d is not between -20 and 19", s.Nice), "")

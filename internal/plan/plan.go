@@ -258,6 +258,7 @@ var order = []func(*builder) error{
 	(*builder).pivot,
 	(*builder).rootPropagation,
 	(*builder).scheduling,
+	(*builder).checkAffinity,
 	(*builder).memoryPolicy,
 	(*builder).rlimits,
 	(*builder).umask,

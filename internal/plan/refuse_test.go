@@ -111,7 +111,7 @@ func TestRefuse(t *testing.T) {
 		{"unknown capability", func(in *Input) { in.Spec.Process.Capabilities.Permitted = []string{"CAP_KILL", "CAP_FLY"} }, "process.capabilities.permitted[1]", "CAP_FLY"},
 		{"seccomp", func(in *Input) {
 			in.Spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: "SCMP_ACT_MAYBE"}
-		}, "linux.seccomp", "SCMP_ACT_MAYBE"},
+		}, "linux.seccomp.defaultAction", "SCMP_ACT_MAYBE"},
 		{"relative working directory", func(in *Input) { in.Spec.Process.Cwd = "home" }, "process.cwd", "absolute"},
 		{"NUL in the working directory", func(in *Input) { in.Spec.Process.Cwd = "/a\x00" }, "process.cwd", "NUL"},
 		{"NUL in the hostname", func(in *Input) { in.Spec.Hostname = "a\x00" }, "hostname", "NUL"},

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -24,6 +25,10 @@ func (b *builder) seccomp() error {
 		return nil
 	default:
 		if f, err = seccomp.Compile(profile, seccomp.Native()); err != nil {
+			var wrong *seccomp.ProfileError
+			if errors.As(err, &wrong) {
+				return fieldError("linux.seccomp."+wrong.Field, wrong.What, wrong.Cause, "")
+			}
 			return &Error{What: "compile system call filter", Field: "linux.seccomp", Cause: err}
 		}
 		if b.in.StrictFilter && len(f.Warnings) > 0 {

@@ -44,7 +44,7 @@ func parseAction(a specs.LinuxSeccompAction, errno *uint, actionField, errnoFiel
 			data = *errno
 		}
 		if data > limit {
-			return 0, fmt.Errorf("read seccomp action %s (%s): %d is not an error number; the largest is %d", a, errnoField, data, limit)
+			return 0, &ProfileError{fmt.Sprintf("read seccomp action %s", a), errnoField, fmt.Sprintf("%d is not an error number; the largest is %d", data, limit)}
 		}
 		return ret | action(data), nil
 	case specs.ActKill, specs.ActKillThread:
@@ -60,13 +60,13 @@ func parseAction(a specs.LinuxSeccompAction, errno *uint, actionField, errnoFiel
 	case specs.ActNotify:
 		ret = retNotify
 	case "":
-		return 0, fmt.Errorf("read seccomp action (%s): missing", actionField)
+		return 0, &ProfileError{"read seccomp action", actionField, "missing"}
 	default:
-		return 0, fmt.Errorf("read seccomp action %q (%s): not one of SCMP_ACT_ALLOW, ERRNO, LOG, TRAP, TRACE, NOTIFY, KILL, KILL_THREAD, KILL_PROCESS", a, actionField)
+		return 0, &ProfileError{fmt.Sprintf("read seccomp action %q", a), actionField, "not one of SCMP_ACT_ALLOW, ERRNO, LOG, TRAP, TRACE, NOTIFY, KILL, KILL_THREAD, KILL_PROCESS"}
 	}
 	if errno != nil {
 		// The specification asks the runtime to fail rather than to drop the number (config-linux.md, errnoRet).
-		return 0, fmt.Errorf("read seccomp action %s (%s): this action returns no error number", a, errnoField)
+		return 0, &ProfileError{fmt.Sprintf("read seccomp action %s", a), errnoField, "this action returns no error number"}
 	}
 	return ret, nil
 }

@@ -8,8 +8,7 @@ import "fmt"
 func (c *checked) contradicts(earlier []alternative, n alternative) error {
 	for _, x := range earlier {
 		if x.act != n.act && isPrefix(n.conds, x.conds) {
-			return fmt.Errorf("compile seccomp profile (syscalls[%d]): under these conditions %s gets %s, but syscalls[%d] already says %s; remove one of the two",
-				c.rules[n.rule].entry, callNames[c.rules[n.rule].call], n.act, c.rules[x.rule].entry, x.act)
+			return &ProfileError{"compile seccomp profile", fmt.Sprintf("syscalls[%d]", c.rules[n.rule].entry), fmt.Sprintf("under these conditions %s gets %s, but syscalls[%d] already says %s; remove one of the two", callNames[c.rules[n.rule].call], n.act, c.rules[x.rule].entry, x.act)}
 		}
 	}
 	return nil

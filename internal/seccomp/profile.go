@@ -69,7 +69,7 @@ func check(p *specs.LinuxSeccomp, native Arch) (*checked, error) {
 		return nil, err
 	}
 	if c.defaultAction == retNotify {
-		return nil, errors.New("compile seccomp profile (defaultAction): SCMP_ACT_NOTIFY would also catch the call that hands the listener over; use it in syscalls[] instead")
+		return nil, &ProfileError{"compile seccomp profile", "defaultAction", "SCMP_ACT_NOTIFY would also catch the call that hands the listener over; use it in syscalls[] instead"}
 	}
 	switch c.defaultAction {
 	case retAllow, retLog, retENOSYS:
@@ -90,7 +90,7 @@ func check(p *specs.LinuxSeccomp, native Arch) (*checked, error) {
 		}
 	}
 	if c.notify && p.ListenerPath == "" {
-		return nil, errors.New("compile seccomp profile (listenerPath): SCMP_ACT_NOTIFY needs the socket of an agent, and no path is given")
+		return nil, &ProfileError{"compile seccomp profile", "listenerPath", "SCMP_ACT_NOTIFY needs the socket of an agent, and no path is given"}
 	}
 	if err := c.setFlags(p.Flags); err != nil {
 		return nil, err
@@ -107,10 +107,10 @@ func checkArchs(names []specs.Arch, native Arch) ([]Arch, error) {
 	for i, name := range names {
 		a, err := ParseArch(string(name))
 		if err != nil || archs[a].oci != string(name) {
-			return nil, fmt.Errorf("compile seccomp profile (architectures[%d]): %q is not an architecture of the OCI runtime specification", i, name)
+			return nil, &ProfileError{"compile seccomp profile", fmt.Sprintf("architectures[%d]", i), fmt.Sprintf("%q is not an architecture of the OCI runtime specification", name)}
 		}
 		if archs[a].big != archs[native].big {
-			return nil, fmt.Errorf("compile seccomp profile (architectures[%d]): %s has another byte order than %s; one machine cannot run both", i, a, native)
+			return nil, &ProfileError{"compile seccomp profile", fmt.Sprintf("architectures[%d]", i), fmt.Sprintf("%s has another byte order than %s; one machine cannot run both", a, native)}
 		}
 		if !seen[a] {
 			seen[a] = true
@@ -122,7 +122,7 @@ func checkArchs(names []specs.Arch, native Arch) ([]Arch, error) {
 
 func (c *checked) addEntry(e *specs.LinuxSyscall, i int) error {
 	if len(e.Names) == 0 {
-		return fmt.Errorf("compile seccomp profile (syscalls[%d].names): an entry needs at least one name", i)
+		return &ProfileError{"compile seccomp profile", fmt.Sprintf("syscalls[%d].names", i), "an entry needs at least one name"}
 	}
 	act, err := parseEntryAction(e, i)
 	if err != nil {
@@ -137,11 +137,11 @@ func (c *checked) addEntry(e *specs.LinuxSyscall, i int) error {
 	to := int32(len(c.conds))
 	for j, name := range e.Names {
 		if name == "" {
-			return fmt.Errorf("compile seccomp profile (syscalls[%d].names[%d]): empty name", i, j)
+			return &ProfileError{"compile seccomp profile", fmt.Sprintf("syscalls[%d].names[%d]", i, j), "empty name"}
 		}
 		call := callIndex(name)
 		if act == retNotify && name == "write" {
-			return fmt.Errorf("compile seccomp profile (syscalls[%d].names[%d]): SCMP_ACT_NOTIFY on write would stop the container before the agent has the listener", i, j)
+			return &ProfileError{"compile seccomp profile", fmt.Sprintf("syscalls[%d].names[%d]", i, j), "SCMP_ACT_NOTIFY on write would stop the container before the agent has the listener"}
 		}
 		if call < 0 {
 			w := fmt.Sprintf("syscalls[%d].names[%d]: unknown system call %q left out", i, j, name)
@@ -188,7 +188,7 @@ func checkArgs(args []specs.LinuxSeccompArg, i int) (conds []cond, split bool, e
 	var seen [maxArgs]bool
 	for j, a := range args {
 		if a.Index >= maxArgs {
-			return nil, false, fmt.Errorf("compile seccomp profile (syscalls[%d].args[%d].index): %d is not an argument; system calls have arguments 0 to %d", i, j, a.Index, maxArgs-1)
+			return nil, false, &ProfileError{"compile seccomp profile", fmt.Sprintf("syscalls[%d].args[%d].index", i, j), fmt.Sprintf("%d is not an argument; system calls have arguments 0 to %d", a.Index, maxArgs-1)}
 		}
 		c := cond{arg: uint8(a.Index), mask: ^uint64(0), value: a.Value}
 		switch a.Op {
@@ -207,7 +207,7 @@ func checkArgs(args []specs.LinuxSeccompArg, i int) (conds []cond, split bool, e
 		case specs.OpMaskedEqual:
 			c.op, c.mask, c.value = opMasked, a.Value, a.ValueTwo&a.Value
 		default:
-			return nil, false, fmt.Errorf("compile seccomp profile (syscalls[%d].args[%d].op): %q is not one of SCMP_CMP_NE, LT, LE, EQ, GE, GT, MASKED_EQ", i, j, a.Op)
+			return nil, false, &ProfileError{"compile seccomp profile", fmt.Sprintf("syscalls[%d].args[%d].op", i, j), fmt.Sprintf("%q is not one of SCMP_CMP_NE, LT, LE, EQ, GE, GT, MASKED_EQ", a.Op)}
 		}
 		split = split || seen[c.arg]
 		seen[c.arg] = true
@@ -255,8 +255,7 @@ func (c *checked) setFlags(flags []specs.LinuxSeccompFlag) error {
 				c.warnings = append(c.warnings, fmt.Sprintf("flags[%d]: %s has no effect without SCMP_ACT_NOTIFY", i, f))
 			}
 		default:
-			return fmt.Errorf("compile seccomp profile (flags[%d]): %q is not one of %s", i, f,
-				strings.Join([]string{string(flagTSYNC), string(specs.LinuxSeccompFlagLog), string(specs.LinuxSeccompFlagSpecAllow), string(specs.LinuxSeccompFlagWaitKillableRecv)}, ", "))
+			return &ProfileError{"compile seccomp profile", fmt.Sprintf("flags[%d]", i), fmt.Sprintf("%q is not one of %s", f, strings.Join([]string{string(flagTSYNC), string(specs.LinuxSeccompFlagLog), string(specs.LinuxSeccompFlagSpecAllow), string(specs.LinuxSeccompFlagWaitKillableRecv)}, ", "))}
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"math"
 	"path"
 	"strconv"
 	"strings"
@@ -145,8 +146,18 @@ func checkHooks(s *specs.Spec) error {
 	} {
 		for i, h := range k.list {
 			field := fmt.Sprintf("hooks.%s[%d]", k.name, i)
+			if err := noNUL(field+".path", h.Path); err != nil {
+				return err
+			}
 			if !path.IsAbs(h.Path) {
 				return wrong(field+".path", "%q is not an absolute path", h.Path)
+			}
+			for name, list := range map[string][]string{"args": h.Args, "env": h.Env} {
+				for j, text := range list {
+					if err := noNUL(fmt.Sprintf("%s.%s[%d]", field, name, j), text); err != nil {
+						return err
+					}
+				}
 			}
 			if h.Timeout != nil && *h.Timeout <= 0 {
 				return wrong(field+".timeout", "%d is not greater than 0", *h.Timeout)
@@ -174,7 +185,18 @@ func checkLinux(s *specs.Spec) error {
 		}
 		has[ns.Type] = true
 	}
-	for clock := range l.TimeOffsets {
+	for i, d := range l.Devices {
+		if err := checkDevice(fmt.Sprintf("linux.devices[%d]", i), d); err != nil {
+			return err
+		}
+	}
+	if err := noNUL("linux.mountLabel", l.MountLabel); err != nil {
+		return err
+	}
+	for clock, o := range l.TimeOffsets {
+		if o.Nanosecs >= 1e9 {
+			return wrong("linux.timeOffsets["+clock+"].nanosecs", "%d is a second or more", o.Nanosecs)
+		}
 		if clock != "monotonic" && clock != "boottime" {
 			return wrong("linux.timeOffsets", "there is no clock %q: use monotonic or boottime", clock)
 		}
@@ -188,6 +210,17 @@ func checkLinux(s *specs.Spec) error {
 		}
 	}
 	return checkNetDevices(l.NetDevices, has[specs.NetworkNamespace])
+}
+
+// checkDevice refuses numbers that mknod(2) would take for others (include/linux/kdev_t.h: 12 and 20 bits).
+func checkDevice(field string, d specs.LinuxDevice) error {
+	if d.Major < 0 || d.Major >= 1<<12 {
+		return wrong(field+".major", "%d is not between 0 and 4095", d.Major)
+	}
+	if d.Minor < 0 || d.Minor >= 1<<20 {
+		return wrong(field+".minor", "%d is not between 0 and 1048575", d.Minor)
+	}
+	return nil
 }
 
 // checkIntelRdt looks at names and lines that go to the resctrl file system (config-linux.md, "IntelRdt"). The class
@@ -236,6 +269,17 @@ func CheckProcess(p *specs.Process) error {
 		if err := noNUL(fmt.Sprintf("process.env[%d]", i), v); err != nil {
 			return err
 		}
+	}
+	for name, label := range map[string]string{"apparmorProfile": p.ApparmorProfile, "selinuxLabel": p.SelinuxLabel} {
+		if err := noNUL("process."+name, label); err != nil {
+			return err
+		}
+	}
+	// struct winsize of ioctl_tty(2) has 16 bits for each.
+	if c := p.ConsoleSize; c != nil && c.Height > math.MaxUint16 {
+		return wrong("process.consoleSize.height", "%d is more than 65535", c.Height)
+	} else if c != nil && c.Width > math.MaxUint16 {
+		return wrong("process.consoleSize.width", "%d is more than 65535", c.Width)
 	}
 	if v := p.OOMScoreAdj; v != nil && (*v < -1000 || *v > 1000) {
 		return wrong("process.oomScoreAdj", "%d is not between -1000 and 1000", *v)

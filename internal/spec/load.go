@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 
 	"gcr/internal/hostfile"
 	"gcr/internal/jsonlean"
@@ -93,7 +94,9 @@ func Decode(data []byte, to any) error {
 	var syntax *json.SyntaxError
 	switch {
 	case errors.As(err, &wrongType):
-		return fmt.Errorf("%s: a JSON %s cannot be a %s", wrongType.Field, wrongType.Value, wrongType.Type)
+		// The type of devices is one inside others; in the JSON there is no such level.
+		field := strings.ReplaceAll(wrongType.Field, ".LinuxBlockIODevice", "")
+		return fmt.Errorf("%s: a JSON %s cannot be a %s", field, wrongType.Value, wrongType.Type)
 	case errors.As(err, &syntax):
 		line, column := position(data, syntax.Offset)
 		return fmt.Errorf("line %d, column %d: %w", line, column, err)
