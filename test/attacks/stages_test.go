@@ -86,7 +86,6 @@ func init() {
 				m.write(m.rootfs+"/bin/ps", "#!/museum attack\n")
 				m.must(os.Chmod(m.rootfs+"/bin/ps", 0o755))
 				m.t.Setenv("PATH", m.rootfs+"/bin:"+os.Getenv("PATH"))
-				defer m.t.Setenv("PATH", os.Getenv("PATH"))
 				if weak {
 					return m.naive("top", m.rootfs)
 				}

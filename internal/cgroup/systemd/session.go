@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -97,23 +98,36 @@ func Delegated(ctx context.Context, h cgroup.Host) (cgroup.Host, error) {
 	}
 	// Detect goes further up while another caller, whom systemd has just put at the top, is on its way down.
 	m.Parent = path.Dir(m.Self)
-	if err := vacant(ctx, path.Join(m.Point, m.Parent, "cgroup.procs")); err != nil {
+	if err := closeTop(ctx, path.Join(m.Point, m.Parent)); err != nil {
 		return h, fail("use", err)
 	}
 	return now, nil
 }
 
-// vacant waits until no process is listed in the file: with one in it, a group cannot hand controllers down.
-func vacant(ctx context.Context, file string) error {
+// closeTop has the group in dir hand a controller down, as soon as no process sits in it. From then on it can hand down
+// the others, too: the kernel lets no more processes in (cgroup-v2.rst, "No Internal Process Constraint"), and systemd,
+// which puts another caller there while there is no group of callers yet, cannot. Threaded controllers, cpu and pids
+// among them, neither have that effect nor need it.
+func closeTop(ctx context.Context, dir string) error {
+	list, err := hostfile.Read(path.Join(dir, "cgroup.controllers"), 1<<16)
+	if err != nil {
+		return err
+	}
+	controllers := strings.Fields(string(list))
+	i := slices.IndexFunc(controllers, func(c string) bool { return c == "memory" || c == "io" })
+	if i < 0 {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	for {
-		procs, err := hostfile.Read(file, 64<<20)
-		if err != nil || len(procs) == 0 {
+		err := os.WriteFile(path.Join(dir, "cgroup.subtree_control"), []byte("+"+controllers[i]), 0)
+		if !errors.Is(err, unix.EBUSY) {
 			return err
 		}
 		select {
 		case <-ctx.Done():
+			procs, _ := hostfile.Read(path.Join(dir, "cgroup.procs"), 64<<20)
 			return fmt.Errorf("processes stay in it: %s", strings.Join(strings.Fields(string(procs)), " "))
 		case <-time.After(time.Millisecond):
 		}
