@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"gcr/internal/lifecycle"
+	"gcr/internal/stack"
 )
 
 // Exit statuses; engines tell failures by them (as runc).
@@ -74,7 +75,10 @@ func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)
 // usageError is about the command line itself.
 type usageError struct{ error }
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() {
+	stack.Grow()
+	os.Exit(run(os.Args[1:]))
+}
 
 func run(args []string) int {
 	g := &globals{}

@@ -71,6 +71,7 @@ var layers = []struct{ pkg, imports string }{
 	{"seccomp", ""},
 	{"sigpipe", ""},
 	{"spec", ""},
+	{"stack", ""},
 	{"state", ""},
 
 	{"cgroup", ""},
