@@ -283,9 +283,15 @@ func role(t *testing.T, g *Group, name string, args ...string) *process {
 	return start(t, g, append([]string{"env", roleVariable + "=" + name, self}, args...)...)
 }
 
+// door is what a process enters a group by: a Group or an Entry.
+type door interface {
+	CgroupFD() int
+	TaskFiles() ([]*os.File, error)
+}
+
 // start runs a command in the group the way the launcher does: cloned into it where there is a unified
 // hierarchy, and writing itself into tasks where there are others.
-func start(t *testing.T, g *Group, argv ...string) *process {
+func start(t *testing.T, g door, argv ...string) *process {
 	t.Helper()
 	tasks, err := g.TaskFiles()
 	if err != nil {

@@ -49,7 +49,7 @@ func (s *starter) startIn(a clone.Attr) (*clone.Child, error) {
 			if j.Flags&n.flag == 0 {
 				continue
 			}
-			own, err := procfs.OpenNamespace(os.Getpid(), n.name)
+			own, err := openOwn(n.name, n.flag)
 			if err != nil {
 				return nil, fmt.Errorf("open own namespace: %w", err)
 			}
@@ -78,6 +78,20 @@ func (s *starter) startIn(a clone.Attr) (*clone.Child, error) {
 		return nil, joinError(joins[refused.Index], refused.Errno)
 	}
 	return child, err
+}
+
+// openOwn opens what leads back to a namespace of this process.
+func openOwn(name string, flag uint64) (*os.File, error) {
+	if flag != unix.CLONE_NEWPID {
+		return procfs.OpenNamespace(os.Getpid(), name)
+	}
+	// To enter the PID namespace of a process is to enter that in which it is itself, wherever its children will be. So a
+	// pidfd of our own will do; it is made faster than a file of procfs is found.
+	fd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "pidfd"), nil
 }
 
 // startApart makes the child in a thread that does not come back.

@@ -218,7 +218,11 @@ func (c *Container) external(r *criu.Request, config *specs.Spec) error {
 			r.External = append(r.External, externalMount(path.Clean("/"+m.Destination), ""))
 		}
 	}
-	for _, m := range cgroupMounts(config, c.rec.Input.Cgroup) {
+	in, err := c.input()
+	if err != nil {
+		return err
+	}
+	for _, m := range cgroupMounts(config, in.Cgroup) {
 		r.External = append(r.External, externalMount(m.Destination, ""))
 	}
 	if config.Linux == nil {

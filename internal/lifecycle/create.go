@@ -51,6 +51,7 @@ type creation struct {
 	group     *cgroup.Group
 	cgroups   cgroup.Host
 	cplan     cgroup.Plan
+	placed    plan.Cgroup // where the group is, on a restore
 	plan      *plan.Plan
 	listener  *os.File
 	master    *os.File
@@ -272,8 +273,11 @@ func (cr *creation) run(listen bool) error {
 	if cr.plan, err = plan.New(in); err != nil {
 		return err
 	}
-	c.rec.Input = in
-	c.rec.Input.Spec = nil
+	if err := c.setInput(in); err != nil {
+		return err
+	}
+	c.know(cr.spec)
+	c.rec.Plain = c.rec.Plain && !cr.noCommand
 	if err := c.save(); err != nil {
 		return err
 	}

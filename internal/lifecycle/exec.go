@@ -122,29 +122,41 @@ func (s Store) execution(o ExecOptions) (*execution, *os.File, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	switch st := c.status(); {
-	case st == specs.StateStopped:
-		return nil, nil, errors.New("cannot exec in a stopped container")
-	case st == Paused && !o.IgnorePaused:
-		return nil, nil, errors.New("cannot exec in a paused container (use --ignore-paused to override)")
-	}
-	config, err := c.config()
-	if err != nil {
-		return nil, nil, err
-	}
-	if config.Process == nil {
-		config.Process = &specs.Process{}
-	}
 	pidfd, err := c.pidfd()
 	if err != nil {
+		if c.status() == specs.StateStopped {
+			err = errors.New("cannot exec in a stopped container")
+		}
 		return nil, nil, err
 	}
-	p, err := c.describe(o, config, pidfd)
+	x, err := c.execution(o, pidfd)
 	if err != nil {
 		pidfd.Close()
 		return nil, nil, err
 	}
-	return &execution{c: c, spec: config, process: p, pidfd: pidfd, sub: o.SubCgroup, preserve: o.PreserveFDs, oldKeyring: o.NoNewKeyring}, pidfd, nil
+	return x, pidfd, nil
+}
+
+// execution finds out what is to be run in a container whose process is there.
+func (c *Container) execution(o ExecOptions, pidfd *os.File) (*execution, error) {
+	switch st := c.statusAlive(); {
+	case st == specs.StateStopped:
+		return nil, errors.New("cannot exec in a stopped container")
+	case st == Paused && !o.IgnorePaused:
+		return nil, errors.New("cannot exec in a paused container (use --ignore-paused to override)")
+	}
+	config, err := c.config()
+	if err != nil {
+		return nil, err
+	}
+	if config.Process == nil {
+		config.Process = &specs.Process{}
+	}
+	p, err := c.describe(o, config, pidfd)
+	if err != nil {
+		return nil, err
+	}
+	return &execution{c: c, spec: config, process: p, pidfd: pidfd, sub: o.SubCgroup, preserve: o.PreserveFDs, oldKeyring: o.NoNewKeyring}, nil
 }
 
 // describe completes and checks the process that is to run.
@@ -210,7 +222,11 @@ func (x *execution) plan() (*plan.Plan, launch.Options, func(), error) {
 			x.process = &p
 		}
 	}
-	ns, err := differentNamespaces(x.c.rec.PID)
+	var known uint64
+	if x.path == "" { // hooks may run while the container is not yet in all of its namespaces
+		known = madeNamespaces(x.spec)
+	}
+	ns, err := differentNamespaces(x.c.rec.PID, known)
 	if err != nil {
 		return nil, opts, nil, err
 	}
@@ -224,7 +240,7 @@ func (x *execution) plan() (*plan.Plan, launch.Options, func(), error) {
 		return nil, opts, nil, err
 	}
 	if group != nil {
-		in.Cgroup = planCgroup(cgroup.Host{Version: group.Version()}, places(group.State()))
+		in.Cgroup = planCgroup(cgroup.Host{Version: group.State().Version}, places(group.State()))
 		opts.MakeCgroup = func() (launch.Cgroup, error) { return group, nil }
 		in.Cgroup.Writes = []string{"open the container's cgroup"}
 	}
@@ -249,7 +265,7 @@ func (x *execution) plan() (*plan.Plan, launch.Options, func(), error) {
 }
 
 // group opens the cgroup to run in, nil when the container has none.
-func (x *execution) group() (*cgroup.Group, error) {
+func (x *execution) group() (*cgroup.Entry, error) {
 	if x.c.rec.Cgroup == nil {
 		return nil, nil
 	}
@@ -264,7 +280,7 @@ func (x *execution) group() (*cgroup.Group, error) {
 		}
 		st.Paths = paths
 	}
-	g, err := cgroup.Load(st)
+	g, err := st.Enter()
 	if err != nil {
 		return nil, fmt.Errorf("find cgroup of the container: %w", err)
 	}
@@ -274,23 +290,44 @@ func (x *execution) group() (*cgroup.Group, error) {
 // namespaceFiles are the names below /proc/PID/ns.
 var namespaceFiles = []struct {
 	name string
+	oci  specs.LinuxNamespaceType
 	flag uint64
 }{
-	{"user", unix.CLONE_NEWUSER},
-	{"mnt", unix.CLONE_NEWNS},
-	{"pid", unix.CLONE_NEWPID},
-	{"net", unix.CLONE_NEWNET},
-	{"ipc", unix.CLONE_NEWIPC},
-	{"uts", unix.CLONE_NEWUTS},
-	{"cgroup", unix.CLONE_NEWCGROUP},
-	{"time", unix.CLONE_NEWTIME},
+	{"user", specs.UserNamespace, unix.CLONE_NEWUSER},
+	{"mnt", specs.MountNamespace, unix.CLONE_NEWNS},
+	{"pid", specs.PIDNamespace, unix.CLONE_NEWPID},
+	{"net", specs.NetworkNamespace, unix.CLONE_NEWNET},
+	{"ipc", specs.IPCNamespace, unix.CLONE_NEWIPC},
+	{"uts", specs.UTSNamespace, unix.CLONE_NEWUTS},
+	{"cgroup", specs.CgroupNamespace, unix.CLONE_NEWCGROUP},
+	{"time", specs.TimeNamespace, unix.CLONE_NEWTIME},
+}
+
+// madeNamespaces says which namespaces were made for a container, but for the user namespace: entering one's own one
+// again is refused for that alone.
+func madeNamespaces(config *specs.Spec) uint64 {
+	var made uint64
+	if config.Linux == nil {
+		return 0
+	}
+	for _, ns := range config.Linux.Namespaces {
+		for _, n := range namespaceFiles {
+			if n.oci == ns.Type && ns.Path == "" && n.flag != unix.CLONE_NEWUSER {
+				made |= n.flag
+			}
+		}
+	}
+	return made
 }
 
 // differentNamespaces says which namespaces of a process are not the caller's. Entering one's own again is refused
-// for some of them.
-func differentNamespaces(pid int) (uint64, error) {
-	var flags uint64
+// for some of them. Those that are known not to be are not looked at: for each look procfs sets up files.
+func differentNamespaces(pid int, known uint64) (uint64, error) {
+	flags := known
 	for _, n := range namespaceFiles {
+		if known&n.flag != 0 {
+			continue
+		}
 		_, theirs, err := procfs.Inode(pid, "ns/"+n.name)
 		if err != nil {
 			if errors.Is(err, unix.ENOENT) && n.name == "time" {

@@ -21,7 +21,7 @@ func (s Store) Kill(id string, sig unix.Signal, all bool) error {
 		return err
 	}
 	pidfd, err := c.pidfd()
-	if all || err == nil && sig == unix.SIGKILL && !c.ownPIDs() {
+	if all || err == nil && sig == unix.SIGKILL && !c.rec.OwnPIDs && !c.configOwnPIDs() {
 		if pidfd != nil {
 			defer pidfd.Close()
 		}
@@ -44,10 +44,15 @@ func (s Store) Kill(id string, sig unix.Signal, all bool) error {
 	return nil
 }
 
-// ownPIDs reports whether the container has a PID namespace of its own, with whose first process all others end.
-func (c *Container) ownPIDs() bool {
+// configOwnPIDs is what the record does not know when it was written by an older version.
+func (c *Container) configOwnPIDs() bool {
 	config, err := c.config()
-	if err != nil || config.Linux == nil {
+	return err == nil && ownPIDs(config)
+}
+
+// ownPIDs reports whether the container has a PID namespace of its own, with whose first process all others end.
+func ownPIDs(config *specs.Spec) bool {
+	if config.Linux == nil {
 		return false
 	}
 	for _, ns := range config.Linux.Namespaces {
@@ -142,19 +147,25 @@ func (c *Container) end() error {
 	return nil
 }
 
+// removeGroup ends what still runs in the container's cgroup and removes it.
+func (c *Container) removeGroup() error {
+	if c.rec.Cgroup == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), cgroupTimeout)
+	defer cancel()
+	if c.cgroup == nil {
+		return c.rec.Cgroup.Remove(ctx)
+	}
+	g := c.cgroup
+	c.cgroup = nil
+	defer g.Close()
+	return errors.Join(g.Kill(ctx, unix.SIGKILL), g.Delete(ctx))
+}
+
 // destroy removes the cgroup with whatever still runs in it, runs the last hooks and removes the record.
 func (c *Container) destroy() error {
-	g, err := c.group()
-	switch {
-	case err == nil:
-		ctx, cancel := context.WithTimeout(context.Background(), cgroupTimeout)
-		defer cancel()
-		err = errors.Join(g.Kill(ctx, unix.SIGKILL), g.Delete(ctx))
-		g.Close()
-		if err != nil {
-			return err
-		}
-	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, cgroup.ErrNoGroup):
+	if err := c.removeGroup(); err != nil {
 		return err
 	}
 	if err := c.stopUnit(); err != nil {
@@ -162,11 +173,13 @@ func (c *Container) destroy() error {
 		c.store.warn("%v", err)
 	}
 	c.removeResctrl()
-	if config, err := c.config(); err == nil { // it is missing where an earlier delete was cut short
-		pid := c.rec.PID
-		c.rec.PID = 0
-		c.runPoststop(config)
-		c.rec.PID = pid
+	if !c.rec.Plain {
+		if config, err := c.config(); err == nil { // it is missing where an earlier delete was cut short
+			pid := c.rec.PID
+			c.rec.PID = 0
+			c.runPoststop(config)
+			c.rec.PID = pid
+		}
 	}
 	return c.remove()
 }

@@ -91,7 +91,7 @@ func (x *execution) planMounts(mounts []specs.Mount, remove bool) (*plan.Plan, p
 	if err != nil {
 		return nil, host, err
 	}
-	ns, err := differentNamespaces(x.c.rec.PID)
+	ns, err := differentNamespaces(x.c.rec.PID, madeNamespaces(x.spec))
 	if err != nil {
 		return nil, host, err
 	}

@@ -14,6 +14,7 @@ import (
 	"gcr/internal/cgroup"
 	"gcr/internal/criu"
 	"gcr/internal/launch"
+	"gcr/internal/plan"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -68,9 +69,13 @@ func (cr *creation) restore(program string, r *criu.Request, k *CheckpointOption
 		}
 	}()
 	// Later commands find the parts of the host in it as in one that was made from nothing.
-	if c.rec.Input.Cgroup, err = cr.planCgroup(host); err != nil {
+	if cr.placed, err = cr.planCgroup(host); err != nil {
 		return err
 	}
+	if err := c.setInput(plan.Input{Cgroup: cr.placed}); err != nil {
+		return err
+	}
+	c.know(cr.spec)
 	if c.rec.Cgroup != nil {
 		if _, err := cr.makeCgroup(); err != nil {
 			return err
@@ -184,7 +189,7 @@ func (cr *creation) external(r *criu.Request, sess *criu.Session) ([]*os.File, e
 			add(path.Clean("/"+m.Destination), m.Source)
 		}
 	}
-	for _, m := range cgroupMounts(cr.spec, cr.c.rec.Input.Cgroup) {
+	for _, m := range cgroupMounts(cr.spec, cr.placed) {
 		add(m.Destination, m.Source)
 	}
 	if cr.spec.Linux == nil {

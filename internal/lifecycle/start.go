@@ -56,12 +56,15 @@ func (c *Container) start() error {
 	default:
 		return errors.New("cannot start an already running container")
 	}
-	config, err := c.config()
-	if err != nil {
-		return err
-	}
-	if config.Process == nil {
-		return c.abort(config, errNoProcess)
+	config := &specs.Spec{}
+	if !c.rec.Plain {
+		var err error
+		if config, err = c.config(); err != nil {
+			return err
+		}
+		if config.Process == nil {
+			return c.abort(errNoProcess)
+		}
 	}
 	conn, err := launch.Dial(filepath.Join(c.dir, socketName), unix.SOCK_SEQPACKET)
 	if err != nil {
@@ -69,14 +72,27 @@ func (c *Container) start() error {
 	}
 	defer conn.Close()
 	if err := c.startContainerHooks(config); err != nil {
-		return c.abort(config, err)
+		return c.abort(err)
 	}
 	err = launch.Resume(conn, launch.ResumeOptions{
-		Failure:  func(call int, errno unix.Errno) error { return c.failure(config, call, errno) },
-		OnNotify: func(l *os.File) error { return c.sendListener(config, c.rec.PID, l) },
+		Failure: func(call int, errno unix.Errno) error {
+			config, err := c.config()
+			if err != nil {
+				return fmt.Errorf("start container: call %d of its program: %w", call, errno)
+			}
+			return c.failure(config, call, errno)
+		},
+		OnNotify: func(l *os.File) error {
+			config, err := c.config()
+			if err != nil {
+				l.Close()
+				return err
+			}
+			return c.sendListener(config, c.rec.PID, l)
+		},
 	})
 	if err != nil {
-		return c.abort(config, err)
+		return c.abort(err)
 	}
 	_ = os.Remove(filepath.Join(c.dir, socketName))
 	return c.poststart(config)
@@ -86,7 +102,7 @@ func (c *Container) start() error {
 var errNoProcess = errors.New("process property must not be empty")
 
 // abort ends a container whose start has failed; it stays there, stopped, to be deleted (runtime.md, "Lifecycle").
-func (c *Container) abort(_ *specs.Spec, err error) error {
+func (c *Container) abort(err error) error {
 	if pidfd, perr := c.pidfd(); perr == nil {
 		_ = unix.PidfdSendSignal(int(pidfd.Fd()), unix.SIGKILL, nil, 0)
 		waitGone(pidfd)
@@ -114,7 +130,7 @@ func (c *Container) poststart(config *specs.Spec) error {
 		return nil
 	}
 	if err := runHooks("poststart", config.Hooks.Poststart, c.hookState(specs.StateRunning)); err != nil {
-		return c.abort(config, err)
+		return c.abort(err)
 	}
 	return nil
 }
@@ -131,7 +147,10 @@ func (c *Container) config() (*specs.Spec, error) {
 // failure puts into words which call of the container's program failed. The plan is a pure function, so it is made
 // again from what it was made from.
 func (c *Container) failure(config *specs.Spec, call int, errno unix.Errno) error {
-	in := c.rec.Input
+	in, err := c.input()
+	if err != nil {
+		return fmt.Errorf("start container: call %d of its program: %w", call, errno)
+	}
 	c.effective(config)
 	in.Spec = config
 	p, err := plan.New(in)

@@ -99,6 +99,11 @@ func (c *Container) status() specs.ContainerState {
 	if !alive(c.rec.PID, c.rec.StartTime) {
 		return specs.StateStopped
 	}
+	return c.statusAlive()
+}
+
+// statusAlive is the status of a container whose process is there.
+func (c *Container) statusAlive() specs.ContainerState {
 	if c.rec.Ready && c.frozen() {
 		return Paused
 	}
@@ -116,12 +121,10 @@ func (c *Container) status() specs.ContainerState {
 }
 
 func (c *Container) frozen() bool {
-	g, err := c.group()
-	if err != nil {
+	if c.rec.Cgroup == nil {
 		return false
 	}
-	defer g.Close()
-	frozen, err := g.Frozen()
+	frozen, err := c.rec.Cgroup.Frozen()
 	return err == nil && frozen
 }
 

@@ -2,11 +2,13 @@ package lifecycle
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"time"
 
@@ -69,8 +71,14 @@ type record struct {
 	Cgroup  *cgroup.State `json:"cgroup,omitempty"`
 	Unit    *systemdUnit  `json:"unit,omitempty"`
 	Resctrl string        `json:"resctrl,omitempty"` // directory of the resctrl group that was made
-	// Input is what the plan was made from, without the configuration, which is in config.json.
-	Input plan.Input `json:"input"`
+	// Plain says that the configuration asks for nothing of later commands: it has a process and no hooks. Without it they
+	// read it to find out.
+	Plain bool `json:"plain,omitempty"`
+	// OwnPIDs says that the container has a PID namespace of its own, with whose first process all others end.
+	OwnPIDs bool `json:"ownPIDs,omitempty"`
+	// Input is what the plan was made from, without the configuration, which is in config.json: a plan.Input, half of
+	// the record, that hardly any command reads.
+	Input json.RawMessage `json:"input"`
 }
 
 // Container is one container of a store. Its record is as it was when the container was opened.
@@ -220,6 +228,29 @@ func (s Store) secure() error {
 		return fmt.Errorf("check state root %s: it must belong to user %d, and nobody else may write it", s.Root, os.Geteuid())
 	}
 	return nil
+}
+
+// setInput records what the plan is made from.
+func (c *Container) setInput(in plan.Input) error {
+	in.Spec = nil
+	var err error
+	c.rec.Input, err = jsonlean.Marshal(&in)
+	return err
+}
+
+// input is what the plan was made from, without the configuration.
+func (c *Container) input() (plan.Input, error) {
+	var in plan.Input
+	if err := jsonlean.Unmarshal(c.rec.Input, &in); err != nil {
+		return in, fmt.Errorf("read state of container %s: %w", c.rec.ID, err)
+	}
+	return in, nil
+}
+
+// know records what later commands want to know of the configuration.
+func (c *Container) know(config *specs.Spec) {
+	c.rec.Plain = config.Process != nil && (config.Hooks == nil || reflect.ValueOf(*config.Hooks).IsZero())
+	c.rec.OwnPIDs = ownPIDs(config)
 }
 
 // save writes the record whole.

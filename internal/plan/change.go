@@ -41,12 +41,7 @@ func NewMounts(in MountsInput) (*Plan, error) {
 		return nil, fieldError("mounts", "change mounts", "there are none", "")
 	}
 	b.addFD(FD{Kind: FDSync})
-	if early := in.Namespaces & threadJoins; in.Host.SysAdmin {
-		p.HostJoins = []HostJoin{{Flags: early}}
-		if early == 0 {
-			p.HostJoins = nil
-		}
-	}
+	p.HostJoins = in.Host.joinPID(in.Namespaces)
 	p.exec.target = b.addFD(FD{Kind: FDTarget})
 	parts := []func(*builder) error{(*builder).newTrees, (*builder).closeStrangers, (*builder).joinTarget, (*builder).containerRoot, (*builder).mounts, (*builder).end}
 	if in.Remove {

@@ -42,7 +42,7 @@ type execInput struct {
 func (b *builder) left() uint64 {
 	flags := b.plan.exec.namespaces
 	if b.in.Host.SysAdmin {
-		flags &^= threadJoins
+		flags &^= unix.CLONE_NEWPID
 	}
 	return flags
 }
@@ -112,9 +112,7 @@ func NewExec(in ExecInput) (*Plan, error) {
 	for i := range in.Cgroup.TaskFiles {
 		b.addFD(FD{Kind: FDTasks, Index: i})
 	}
-	if early := in.Namespaces & threadJoins; early != 0 && in.Host.SysAdmin {
-		p.HostJoins = []HostJoin{{Flags: early}}
-	}
+	p.HostJoins = in.Host.joinPID(in.Namespaces)
 	if b.left() != 0 {
 		p.exec.target = b.addFD(FD{Kind: FDTarget})
 	}
@@ -133,8 +131,16 @@ func NewExec(in ExecInput) (*Plan, error) {
 	return p, p.Program.Err()
 }
 
-// joinTarget enters what is left of the container's namespaces after the host side has entered those that a
-// single thread can.
+// joinPID has the host side enter the PID namespace, where it may: only the children of those who enter it are in it, and
+// the program would need one. It enters the others by itself.
+func (h Host) joinPID(namespaces uint64) []HostJoin {
+	if namespaces&unix.CLONE_NEWPID == 0 || !h.SysAdmin {
+		return nil
+	}
+	return []HostJoin{{Flags: unix.CLONE_NEWPID}}
+}
+
+// joinTarget enters what is left of the container's namespaces after the host side has entered its own part.
 func (b *builder) joinTarget() error {
 	left := b.left()
 	b.add(undumpable{joins: true})
