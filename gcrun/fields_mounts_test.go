@@ -283,7 +283,7 @@ func propagationTests() map[string]fieldTest {
 	return out
 }
 
-// Each option that features lists has a test; test/walls compares features with the table of the specification.
+// Each option that features lists has a test; test/schema compares features with the table of the specification.
 func TestEveryMountOption(t *testing.T) {
 	tests := optionTests()
 	for _, o := range plan.MountOptions() {

@@ -29,6 +29,8 @@ if ! go test -json -count=1 "$short" -timeout 20m -p 2 ./... | go run ./test/rep
     step "once more, by themselves: $(tr '\n' ' ' <"$failed")"
     xargs go test -json -count=1 "$short" -timeout 20m -p 1 <"$failed" | go run ./test/report
 fi
+step "output against the schemas of the OCI specification"
+(cd test/schema && go vet ./... && go test -count=1 ./...)
 step "fuzzing, 500 inputs for each parser"
 FUZZTIME=500x test/fuzz.sh 2>&1 | grep -v '^fuzz: elapsed'
 echo "Lint, build and tests took $SECONDS s, the tests alone $((SECONDS - began)) s."
