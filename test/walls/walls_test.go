@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -200,5 +201,55 @@ func TestBuildsForARM64(t *testing.T) {
 	cmd.WaitDelay = time.Minute
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestDependencies holds docs/dependencies.md and the modules that are asked for together: a line for each, and no more.
+func TestDependencies(t *testing.T) {
+	root := lab.Module(t)
+	page, err := os.ReadFile(filepath.Join(root, "docs/dependencies.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]bool{}
+	for line := range strings.Lines(string(page)) {
+		list, _, _ := strings.Cut(line, ": ")
+		if item, ok := strings.CutPrefix(list, "- "); ok {
+			for _, m := range strings.Split(item, ", ") {
+				m = strings.Trim(m, "`")
+				if told[m] {
+					t.Errorf("%s has two lines", m)
+				}
+				told[m] = true
+			}
+		}
+	}
+	for _, dir := range []string{"", "test/clients/cri"} {
+		cmd := exec.Command("go", "mod", "edit", "-json")
+		cmd.Dir = filepath.Join(root, dir)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var mod struct {
+			Require []struct {
+				Path     string
+				Indirect bool
+			}
+		}
+		if err := json.Unmarshal(out, &mod); err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range mod.Require {
+			if !m.Indirect && !told[m.Path] {
+				t.Errorf("%s of go.mod has no line: why is it there?", m.Path)
+			}
+			told[m.Path] = told[m.Path] && m.Indirect
+		}
+	}
+	for m, left := range told {
+		if left {
+			t.Errorf("%s is in no go.mod, or only for the sake of others", m)
+		}
 	}
 }
