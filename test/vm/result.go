@@ -27,6 +27,8 @@ type Result struct {
 	Skips    map[string]string `json:"skips,omitempty"`
 	// Error says why the suite did not run to its end.
 	Error string `json:"error,omitempty"`
+	// Died tells that this is the second run, since the machine died in the first.
+	Died bool `json:"died,omitempty"`
 	// Seconds is the time it took, which under emulation says nothing about the code.
 	Seconds float64 `json:"seconds"`
 	// Log is the file with the output of the suite.

@@ -191,6 +191,8 @@ type assignment struct {
 	place place
 }
 
+func (a assignment) name() string { return a.suite.Package + " at " + a.place.Name }
+
 // tasksFor returns what a machine has to do in one boot.
 func (r *runner) tasksFor(m machine, chosen []suite, wanted []place) []assignment {
 	var list []assignment
@@ -252,7 +254,7 @@ func (r *runner) runMachine(ctx context.Context, m machine, img image, list []as
 					ends[e.Task] = &e
 					times = append(times, time.Now())
 					a := list[e.Task]
-					res := Result{Suite: a.suite.Package, Place: a.place.Name, Seconds: times[len(times)-1].Sub(times[len(times)-2]).Seconds()}
+					res := Result{Suite: a.suite.Package, Place: a.place.Name, Died: a.name() == died, Seconds: times[len(times)-1].Sub(times[len(times)-2]).Seconds()}
 					r.finish(ctx, res, outputs[e.Task].Bytes(), e.Status, e.Error)
 				case e.Stream == wire.Stdout || e.Stream == wire.Stderr:
 					outputs[e.Task].Write(e.Data)
@@ -270,7 +272,7 @@ func (r *runner) runMachine(ctx context.Context, m machine, img image, list []as
 			return // it died after its last task
 		}
 		again := len(times) > 0
-		if deadly := list[next].suite.Package + " at " + list[next].place.Name; again && deadly != died {
+		if deadly := list[next].name(); again && deadly != died {
 			// Emulated processors make mistakes; a suite that is deadly twice is at fault.
 			logf("%-9s died in %s: trying again", m.Name, deadly)
 			died, list, err = deadly, list[next:], nil
@@ -278,7 +280,7 @@ func (r *runner) runMachine(ctx context.Context, m machine, img image, list []as
 		}
 		for ; next < len(list); next++ {
 			a := list[next]
-			r.finish(ctx, Result{Suite: a.suite.Package, Place: a.place.Name}, outputs[next].Bytes(), 0, err.Error())
+			r.finish(ctx, Result{Suite: a.suite.Package, Place: a.place.Name, Died: a.name() == died}, outputs[next].Bytes(), 0, err.Error())
 			if again {
 				next++
 				break

@@ -73,6 +73,11 @@ func summarize(out io.Writer, results []Result, took time.Duration) bool {
 		}
 		fmt.Fprintln(out, lastLines(r.Log, 60))
 	}
+	for _, r := range results {
+		if r.Died {
+			fmt.Fprintf(out, "\nThe machine died in %s at %s; what is told of it is a second run.\n", r.Suite, r.Place)
+		}
+	}
 	printSkips(out, results)
 	fmt.Fprintf(out, "\nIt took %v.\n%d passed, %d failed, %d skipped\n", took.Round(time.Second), passed, failed, skipped)
 	return well

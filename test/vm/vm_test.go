@@ -159,13 +159,13 @@ func TestSummary(t *testing.T) {
 	results := []Result{
 		{Suite: "a", Place: "v2", Passed: 3, Skipped: 1, Skips: map[string]string{"TestX": "x_test.go:9: no device"}},
 		{Suite: "a", Place: "arm64", Passed: 1, Failed: 1, Failures: []string{"TestY"}},
-		{Suite: "b", Place: "v2", Error: "no test ran"},
+		{Suite: "b", Place: "v2", Error: "no test ran", Died: true},
 	}
 	var out strings.Builder
 	if summarize(&out, results, time.Second) {
 		t.Error("all is well with failures")
 	}
-	for _, want := range []string{"VM v2", "VM arm64", "3/0/1", "1/1/0", "0/0/0 broken", "TestY", "no device: v2 a TestX", "4 passed, 2 failed, 1 skipped"} {
+	for _, want := range []string{"VM v2", "VM arm64", "3/0/1", "1/1/0", "0/0/0 broken", "TestY", "no device: v2 a TestX", "4 passed, 2 failed, 1 skipped", "died in b at v2"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in:\n%s", want, out.String())
 		}
