@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -27,6 +28,7 @@ func suitesCommand(ctx context.Context, flags *flag.FlagSet, args []string) erro
 	at := flags.String("at", "", "comma-separated places (default: all)")
 	tests := flags.String("run", "", "only tests that match this regular expression, as with go test -run")
 	out := flags.String("out", "", "directory for results.json and the logs (default: results in the cache)")
+	failed := flags.Bool("failed", false, "only what failed in the last run, by the results.json that it left")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -49,6 +51,16 @@ func suitesCommand(ctx context.Context, flags *flag.FlagSet, args []string) erro
 	if *out == "" {
 		*out = filepath.Join(cache.dir, "results")
 	}
+	file := filepath.Join(*out, "results.json")
+	if *failed {
+		if chosen, err = failedOnly(chosen, file); err != nil {
+			return err
+		}
+	}
+	// A run that is broken off leaves none, rather than those of an earlier one.
+	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	temp, err := os.MkdirTemp("", "gcr-vm-")
 	if err != nil {
 		return err
@@ -61,7 +73,6 @@ func suitesCommand(ctx context.Context, flags *flag.FlagSet, args []string) erro
 		return fmt.Errorf("run the suites: %w", err)
 	}
 	slices.SortFunc(r.results, func(a, b Result) int { return strings.Compare(a.Suite+" "+a.Place, b.Suite+" "+b.Place) })
-	file := filepath.Join(*out, "results.json")
 	if err := save(r.results, file); err != nil {
 		return err
 	}
@@ -104,6 +115,31 @@ func chooseSuites(only string, wanted []place) ([]suite, error) {
 		}
 	}
 	return chosen, nil
+}
+
+// failedOnly leaves of each suite the places in which it failed.
+func failedOnly(chosen []suite, file string) ([]suite, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the last run's results: %w", err)
+	}
+	var results []Result
+	if err := json.Unmarshal(text, &results); err != nil {
+		return nil, fmt.Errorf("read %s: %w", file, err)
+	}
+	var left []suite
+	for _, s := range chosen {
+		s.At = slices.DeleteFunc(slices.Clone(s.At), func(at string) bool {
+			return !slices.ContainsFunc(results, func(r Result) bool { return r.Suite == s.Package && r.Place == at && !r.ok() })
+		})
+		if len(s.At) > 0 {
+			left = append(left, s)
+		}
+	}
+	if len(left) == 0 {
+		return nil, fmt.Errorf("find what failed: nothing that is chosen did, says %s", file)
+	}
+	return left, nil
 }
 
 // A runner runs suites and gathers their results.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -172,5 +173,33 @@ func TestSummary(t *testing.T) {
 	}
 	if !summarize(&out, results[:1], time.Second) {
 		t.Error("not all is well without a failure")
+	}
+}
+
+// TestFailedOnly runs nothing when nothing has failed, and never takes missing results for good ones.
+func TestFailedOnly(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "results.json")
+	chosen := []suite{{Package: "a", At: []string{"v2", "arm64"}}, {Package: "b", At: []string{"v2"}}, {Package: "c", At: []string{"v2"}}}
+	if _, err := failedOnly(chosen, file); err == nil {
+		t.Error("there are no results")
+	}
+	for _, c := range []struct {
+		results []Result
+		want    string
+	}{
+		{[]Result{{Suite: "a", Place: "v2", Passed: 1}, {Suite: "a", Place: "arm64", Failed: 1}, {Suite: "b", Place: "v2", Error: "no test ran"}, {Suite: "c", Place: "v2"}}, "a at [arm64] b at [v2] "},
+		{[]Result{{Suite: "a", Place: "v2", Passed: 1}}, ""},
+	} {
+		if err := save(c.results, file); err != nil {
+			t.Fatal(err)
+		}
+		left, err := failedOnly(chosen, file)
+		got := ""
+		for _, s := range left {
+			got += fmt.Sprintf("%s at %v ", s.Package, s.At)
+		}
+		if got != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("runs %q, %v; want %q", got, err, c.want)
+		}
 	}
 }
