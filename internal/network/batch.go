@@ -221,6 +221,12 @@ func (b *batch) vethPair(host, inside string, bridge int, netns *os.File, mac []
 	peer.AddChild(u32(unix.IFLA_NET_NS_FD, uint32(netns.Fd())))
 	peer.AddRtAttr(unix.IFLA_ADDRESS, mac)
 	parts := []nl.NetlinkRequestData{ifi, str(unix.IFLA_IFNAME, host), u32(unix.IFLA_MASTER, uint32(bridge))}
+	// When nothing is said the kernel makes a queue for each processor and then uses one, and to put the others out of
+	// use it waits for a grace period at either end (veth_init_queues in drivers/net/veth.c).
+	for _, kind := range []uint16{unix.IFLA_NUM_TX_QUEUES, unix.IFLA_NUM_RX_QUEUES} {
+		peer.AddChild(u32(int(kind), 1))
+		parts = append(parts, u32(int(kind), 1))
+	}
 	if mtu != 0 {
 		peer.AddChild(u32(unix.IFLA_MTU, uint32(mtu)))
 		parts = append(parts, u32(unix.IFLA_MTU, uint32(mtu)))

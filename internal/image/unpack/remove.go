@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,12 +24,37 @@ func RemoveAt(parent *os.File, name string) error {
 
 func removeAt(fd int, name string) error {
 	r := remover{top: -1}
-	return r.remove(fd, name, 0)
+	err := r.remove(fd, name, 0)
+	r.closeLate()
+	return err
 }
+
+// closeTogether is how many directories are let go of side by side at the end.
+const closeTogether = 16
 
 type remover struct {
 	top   int // the outermost directory being removed, open
 	moved int
+	late  []int // directories that are closed at the end
+}
+
+// close closes a directory that is being removed. The last to close it gives its blocks back, and where the file system is
+// mounted with discard waits for the disk, 0.1 to 4 ms for each. Side by side they take as long as one: so the
+// first few, which are all that most containers leave, wait for the end.
+func (r *remover) close(fd int) {
+	if len(r.late) < closeTogether {
+		r.late = append(r.late, fd)
+		return
+	}
+	unix.Close(fd)
+}
+
+func (r *remover) closeLate() {
+	var done sync.WaitGroup
+	for _, fd := range r.late {
+		done.Go(func() { unix.Close(fd) })
+	}
+	done.Wait()
 }
 
 func (r *remover) remove(fd int, name string, depth int) error {
@@ -57,7 +83,7 @@ func (r *remover) remove(fd int, name string, depth int) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(child)
+	defer r.close(child)
 	if os.Geteuid() != 0 {
 		_ = unix.Fchmod(child, 0o700)
 	}
