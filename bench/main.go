@@ -48,10 +48,10 @@ func run() error {
 	if *mode != "full" && *mode != "quick" {
 		return fmt.Errorf("measure: there is no mode %q; use full or quick", *mode)
 	}
-	if err := ownMounts(); err != nil {
+	if err := ownNamespaces(); err != nil {
 		return err
 	}
-	if err := recordsInMemory(); err != nil {
+	if err := furnish(); err != nil {
 		return err
 	}
 	b, err := newBench(*mode == "quick", *only)

@@ -52,7 +52,7 @@ func (r *result) ratio(of, to string) float64 {
 func (b *bench) markdown() string {
 	var w strings.Builder
 	w.WriteString("# Measurements\n\n")
-	w.WriteString("Written by `make bench`; [performance.md](../performance.md) explains the figures. Contenders take turns within each measure.\n\n")
+	w.WriteString("Written by `make bench`; [performance.md](../performance.md) explains the figures. Contenders take turns within each measure,\nin blocks of five of which the first is not counted, where nothing else is said.\n\n")
 	for line := range strings.Lines(b.system.text()) {
 		fmt.Fprintf(&w, "- %s\n", strings.TrimSuffix(line, "\n"))
 	}

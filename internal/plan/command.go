@@ -229,6 +229,9 @@ func (s ready) Info() Info {
 
 func (s ready) Emit(e *emitter) {
 	e.CloseFrom(s.closeFrom, false)
+	if s.listen != 0 {
+		e.DropStack() // it may wait for long, and be one of many
+	}
 	e.Send(program.Message{Kind: program.Ready})
 	if s.wait || s.listen != 0 {
 		e.Program.Wait()

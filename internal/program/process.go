@@ -171,3 +171,15 @@ func (p *Program) SetSignalMask(set uint64) *Call {
 	b := binary.LittleEndian.AppendUint64(nil, set)
 	return p.record(SysRtSigprocmask, Named(2, "SIG_SETMASK"), p.Bytes(b, func() string { return fmt.Sprintf("%#x", set) }), Named(0, "NULL"), Num(8))
 }
+
+// DropStack gives back the stack with the arguments and the environment on it, up to 12 KiB: the program never uses
+// them. The kernel puts it below the end of the address space, at a distance that is drawn (up to 16 GiB on amd64, 1 GiB on
+// arm64); the program itself lies far from there. The first call is for address spaces of 47 bits (amd64), the second
+// one for those of 48 (arm64); where neither is the kernel's, it stays.
+func (p *Program) DropStack() {
+	for _, end := range []uint64{1<<47 - 4096, 1 << 48} {
+		const reach = 1 << 36
+		start := end&^(reach-1) - reach
+		p.record(SysMunmap, Named(start, "stack"), Named(end-start, "to the end")).Ignore(unix.EINVAL)
+	}
+}

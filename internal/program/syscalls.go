@@ -53,6 +53,7 @@ var (
 	SysMount                 = Sys{"mount", 165, 40}
 	SysMountSetattr          = Sys{"mount_setattr", 442, 442}
 	SysMoveMount             = Sys{"move_mount", 429, 429}
+	SysMunmap                = Sys{"munmap", 11, 215}
 	SysOpenat                = Sys{"openat", 257, 56}
 	SysOpenat2               = Sys{"openat2", 437, 437}
 	SysOpenTree              = Sys{"open_tree", 428, 428}
