@@ -56,18 +56,7 @@ func (b *bench) markdown() string {
 	for line := range strings.Lines(b.system.text()) {
 		fmt.Fprintf(&w, "- %s\n", strings.TrimSuffix(line, "\n"))
 	}
-	w.WriteString("\n## Goals\n\n| measure | ratio of medians | goal | |\n|---|---|---|---|\n")
-	for _, g := range goals {
-		x := b.result(g.result).ratio(g.of, g.to)
-		if math.IsNaN(x) {
-			continue
-		}
-		verdict := "met"
-		if x > g.most {
-			verdict = "**missed**"
-		}
-		fmt.Fprintf(&w, "| %s: %s / %s | %s | ≤ %s | %s |\n", g.result, g.of, g.to, number(x), number(g.most), verdict)
-	}
+	w.WriteString("\n## Goals\n\n" + b.goals())
 	w.WriteString("\n![medians](medians.svg)\n")
 	for _, r := range b.results {
 		r.markdown(&w)
@@ -79,6 +68,45 @@ func (b *bench) markdown() string {
 		}
 	}
 	return w.String()
+}
+
+// goals is the table of the goals: how the medians compare, and how those of the floor would where it takes part.
+func (b *bench) goals() string {
+	var w strings.Builder
+	w.WriteString("| measure | goal | ratio | medians | the floor's ratio | |\n|---|---|---|---|---|---|\n")
+	for _, g := range goals {
+		r := b.result(g.result)
+		x := r.ratio(g.of, g.to)
+		if math.IsNaN(x) {
+			continue
+		}
+		verdict, floor := "met", "–"
+		if x > g.most {
+			verdict = "**missed**"
+		}
+		if least := r.ratio(nameFloor, g.to); g.to != nameFloor && !math.IsNaN(least) {
+			floor = number(least)
+		}
+		fmt.Fprintf(&w, "| %s: %s / %s | ≤ %s | %s | %s and %s %s | %s | %s |\n", g.result, g.of, g.to, number(g.most), number(x),
+			number(median(r.Samples[g.of])), number(median(r.Samples[g.to])), r.Unit, floor, verdict)
+	}
+	return w.String()
+}
+
+// Between these lines the page about performance has the table of the goals.
+const goalsBegin, goalsEnd = "<!-- goals: written by make bench -->\n", "<!-- end of goals -->\n"
+
+// putGoals replaces the table of the goals in a page that has one.
+func putGoals(page, table string) (string, bool) {
+	before, rest, ok := strings.Cut(page, goalsBegin)
+	if !ok {
+		return page, false
+	}
+	_, after, ok := strings.Cut(rest, goalsEnd)
+	if !ok {
+		return page, false
+	}
+	return before + goalsBegin + "\n" + table + "\n" + goalsEnd + after, true
 }
 
 // number shows three significant digits.
@@ -147,8 +175,14 @@ func (b *bench) write(dir, text string) error {
 	if len(b.steps) > 0 {
 		files["timeline.svg"] = timelineSVG(b.steps)
 	}
+	const page = "../performance.md"
+	if text, err := os.ReadFile(filepath.Join(dir, page)); err == nil {
+		if text, ok := putGoals(string(text), b.goals()); ok {
+			files[page] = text
+		}
+	}
 	for name, data := range files {
-		tmp := filepath.Join(dir, "."+name)
+		tmp := filepath.Join(dir, filepath.Dir(name), "."+filepath.Base(name))
 		if err := os.WriteFile(tmp, []byte(data), 0o644); err != nil {
 			return err
 		}
