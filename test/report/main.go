@@ -15,12 +15,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"gcr/test/report/skips"
 )
 
 // An event is one line of the input; see "go doc test2json".
@@ -180,7 +180,7 @@ func (r *report) summarize(out io.Writer) bool {
 		count[how]++
 		switch how {
 		case "skip":
-			why := reason(r.said[n])
+			why := skips.Reason(r.said[n])
 			skipped[why] = append(skipped[why], n.String())
 		case "fail":
 			failed = append(failed, n.String())
@@ -197,18 +197,7 @@ func (r *report) summarize(out io.Writer) bool {
 	r.printSlowest(w, 8, func(n name) bool { return n.test == "" })
 	r.printSlowest(w, 12, func(n name) bool { return n.test != "" && !strings.Contains(n.test, "/") })
 	w.Flush()
-	if len(skipped) > 0 {
-		fmt.Fprintln(out, "\nSkipped:")
-	}
-	for _, why := range slices.Sorted(maps.Keys(skipped)) {
-		tests := skipped[why]
-		slices.Sort(tests)
-		more := ""
-		if len(tests) > 3 {
-			tests, more = tests[:3], fmt.Sprintf(" and %d more", len(tests)-3)
-		}
-		fmt.Fprintf(out, "  %s: %s%s\n", why, strings.Join(tests, ", "), more)
-	}
+	skips.Print(out, skipped)
 	if len(failed) > 0 {
 		slices.Sort(failed)
 		fmt.Fprintln(out, "\nFailed:")
@@ -232,19 +221,4 @@ func (r *report) printSlowest(out io.Writer, most int, want func(name) bool) {
 	for _, n := range list[:min(most, len(list))] {
 		fmt.Fprintf(out, "%.1f s\t  %s\n", r.took[n], n)
 	}
-}
-
-// place is what package testing puts in front of a test's words; those of a test that another program ran have two.
-var place = regexp.MustCompile(`^([^ ]+\.go:[0-9]+: )+`)
-
-// reason finds a skipped test's words in its output, without the file and line before them.
-func reason(lines []string) string {
-	for _, l := range slices.Backward(lines) {
-		l = strings.TrimSpace(l)
-		if l == "" || strings.HasPrefix(l, "---") || strings.HasPrefix(l, "===") {
-			continue
-		}
-		return place.ReplaceAllString(l, "")
-	}
-	return "no reason given"
 }

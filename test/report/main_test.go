@@ -6,20 +6,6 @@ import (
 	"testing"
 )
 
-// TestReason reads skips as package testing prints them, also those of a test that another program ran (test/lab).
-func TestReason(t *testing.T) {
-	for said, want := range map[string]string{
-		"=== RUN   TestA\n    a_test.go:7: needs root\n--- SKIP: TestA (0.00s)\n":           "needs root",
-		"    role.go:91: run_test.go:228: needs a second id\n    --- SKIP: TestA (0.00s)\n": "needs a second id",
-		"    a_test.go:7: see main.go: it is missing\n--- SKIP: TestA (0.00s)\n":            "see main.go: it is missing",
-		"=== RUN   TestA\n--- SKIP: TestA (0.00s)\n":                                        "no reason given",
-	} {
-		if got := reason(strings.SplitAfter(said, "\n")); got != want {
-			t.Errorf("%q: %q, want %q", said, got, want)
-		}
-	}
-}
-
 // TestSummary counts tests without subtests, and a test that never ended as failed.
 func TestSummary(t *testing.T) {
 	events := `{"Action":"run","Package":"gcr/a","Test":"TestA"}

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"gcr/test/report/skips"
 )
 
 // A Result is what came of one suite in one place.
@@ -85,7 +87,7 @@ func (r *Result) evaluate(ctx context.Context, output []byte, status int, proble
 			if r.Skips == nil {
 				r.Skips = map[string]string{}
 			}
-			r.Skips[name] = reason(said[name])
+			r.Skips[name] = skips.Reason(said[name])
 		case ended[name] == "fail" && !parent, ended[name] == "":
 			r.Failed++
 			r.Failures = append(r.Failures, name)
@@ -105,16 +107,6 @@ func (r *Result) evaluate(ctx context.Context, output []byte, status int, proble
 		r.Error = noTests
 	}
 	return nil
-}
-
-// reason finds a skipped test's words in its output.
-func reason(lines []string) string {
-	for _, l := range slices.Backward(lines) {
-		if l != "" && !strings.HasPrefix(l, "---") && !strings.HasPrefix(l, "===") {
-			return l
-		}
-	}
-	return "no reason given"
 }
 
 // save writes the results and, beside them, nothing else; whole or not at all.

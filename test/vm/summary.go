@@ -3,12 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"gcr/test/report/skips"
 )
 
 // summarize prints what ran where, what failed, and why tests were skipped; it returns whether all is well.
@@ -33,7 +34,7 @@ func summarize(out io.Writer, results []Result, took time.Duration) bool {
 		}
 	}
 	slices.Sort(rows)
-	passed, failed, skipped := 0, 0, 0
+	passed, failed, left := 0, 0, 0
 	for _, row := range rows {
 		fmt.Fprint(w, row)
 		for _, p := range columns {
@@ -43,7 +44,7 @@ func summarize(out io.Writer, results []Result, took time.Duration) bool {
 				continue
 			}
 			r := results[i]
-			passed, failed, skipped = passed+r.Passed, failed+r.Failed, skipped+r.Skipped
+			passed, failed, left = passed+r.Passed, failed+r.Failed, left+r.Skipped
 			mark := ""
 			if r.Error != "" {
 				mark = " broken"
@@ -78,35 +79,15 @@ func summarize(out io.Writer, results []Result, took time.Duration) bool {
 			fmt.Fprintf(out, "\nThe machine died in %s at %s; what is told of it is a second run.\n", r.Suite, r.Place)
 		}
 	}
-	printSkips(out, results)
-	fmt.Fprintf(out, "\nIt took %v.\n%d passed, %d failed, %d skipped\n", took.Round(time.Second), passed, failed, skipped)
-	return well
-}
-
-// printSkips lists the skipped tests by their reason.
-func printSkips(out io.Writer, results []Result) {
-	where := map[string][]string{}
+	skipped := map[string][]string{}
 	for _, r := range results {
 		for test, why := range r.Skips {
-			// The reason without the file and line before it, so that equal ones come together.
-			if _, rest, ok := strings.Cut(why, ".go:"); ok {
-				_, why, _ = strings.Cut(rest, ": ")
-			}
-			where[why] = append(where[why], r.Place+" "+r.Suite+" "+test)
+			skipped[why] = append(skipped[why], r.Place+" "+r.Suite+" "+test)
 		}
 	}
-	if len(where) > 0 {
-		fmt.Fprintln(out, "\nSkipped:")
-	}
-	for _, why := range slices.Sorted(maps.Keys(where)) {
-		tests := where[why]
-		slices.Sort(tests)
-		more := ""
-		if len(tests) > 3 {
-			tests, more = tests[:3], fmt.Sprintf(" and %d more", len(tests)-3)
-		}
-		fmt.Fprintf(out, "  %s: %s%s\n", why, strings.Join(tests, ", "), more)
-	}
+	skips.Print(out, skipped)
+	fmt.Fprintf(out, "\nIt took %v.\n%d passed, %d failed, %d skipped\n", took.Round(time.Second), passed, failed, left)
+	return well
 }
 
 // heading is a place's name in the table.

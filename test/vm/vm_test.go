@@ -158,7 +158,7 @@ func TestInputArchive(t *testing.T) {
 
 func TestSummary(t *testing.T) {
 	results := []Result{
-		{Suite: "a", Place: "v2", Passed: 3, Skipped: 1, Skips: map[string]string{"TestX": "x_test.go:9: no device"}},
+		{Suite: "a", Place: "v2", Passed: 3, Skipped: 1, Skips: map[string]string{"TestX": "no device"}},
 		{Suite: "a", Place: "arm64", Passed: 1, Failed: 1, Failures: []string{"TestY"}},
 		{Suite: "b", Place: "v2", Error: "no test ran", Died: true},
 	}
