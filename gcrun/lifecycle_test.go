@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -113,6 +114,41 @@ func TestSignalsAreForwarded(t *testing.T) {
 	_ = cmd.Wait()
 	if code := cmd.ProcessState.ExitCode(); code != 143 {
 		t.Errorf("run ends with %d, want 143", code)
+	}
+}
+
+// What the caller ignores, as conmon does with SIGPIPE and a shell with SIGINT for what runs in the background, is not
+// ignored inside.
+func TestIgnoredSignals(t *testing.T) {
+	b := newBox(t, nil, "sleep")
+	ignoring := func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command("sh", append([]string{"-c", `trap "" HUP INT QUIT PIPE TERM TSTP TTIN TTOU CONT USR1 34 40; exec "$@"`, "sh", binary, "--root", b.root}, args...)...)
+		cmd.Dir = b.bundle
+		// A file, for the container keeps its streams.
+		out, err := os.Create(filepath.Join(b.bundle, "out"))
+		b.must(err)
+		defer out.Close()
+		cmd.Stdout, cmd.Stderr = out, out
+		err = cmd.Run()
+		text, _ := os.ReadFile(out.Name())
+		if err != nil {
+			t.Fatalf("gcrun %v: %v\n%s", args, err, text)
+		}
+		return string(text)
+	}
+	pidFile := filepath.Join(b.bundle, "pid")
+	ignoring("create", "--pid-file", pidFile, b.id)
+	b.ok("start", b.id)
+	waitFor(t, "the command", func() bool { return strings.Contains(b.run("state", b.id).stdout, `"running"`) })
+	pid, err := os.ReadFile(pidFile)
+	b.must(err)
+	status, err := os.ReadFile("/proc/" + string(pid) + "/status")
+	b.must(err)
+	for name, text := range map[string]string{"the command": string(status), "exec": ignoring("exec", b.id, "/probe", "cat", "/proc/self/status")} {
+		if !regexp.MustCompile(`(?m)^SigIgn:\s+0+$`).MatchString(text) {
+			t.Errorf("%s ignores signals:\n%s", name, text)
+		}
 	}
 }
 

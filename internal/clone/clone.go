@@ -65,8 +65,9 @@ type Child struct {
 	PID   int
 	PIDFD int // close-on-exec; belongs to the caller
 
-	table []Call
-	keep  []any
+	table  []Call
+	resets int // calls at the beginning of the table that are not Attr.Calls
+	keep   []any
 	// failed is written by the child while it shares our memory: the result of the call that failed and how
 	// many calls were left.
 	failed *[2]int64
@@ -110,7 +111,11 @@ func Start(a Attr) (*Child, error) {
 	if len(a.Calls) == 0 {
 		return nil, errors.New("start process: no calls to make")
 	}
-	c := &Child{table: a.Calls, keep: a.Keep, failed: new([2]int64), PIDFD: -1}
+	resets, err := defaults()
+	if err != nil {
+		return nil, err
+	}
+	c := &Child{table: append(resets, a.Calls...), resets: len(resets), keep: a.Keep, failed: new([2]int64), PIDFD: -1}
 	// A descriptor of 32 bits is written by the kernel.
 	pidfd := new(int32)
 	args := &cloneArgs{
@@ -157,7 +162,7 @@ func (c *Child) Failed() (int, error) {
 	if c.failed[0] == 0 {
 		return -1, nil
 	}
-	return len(c.table) - int(c.failed[1]), unix.Errno(-c.failed[0])
+	return len(c.table) - c.resets - int(c.failed[1]), unix.Errno(-c.failed[0])
 }
 
 // Dup3 is dup3(2) without O_CLOEXEC.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"strings"
 	"testing"
 
 	"gcr/internal/clone"
@@ -190,5 +192,40 @@ func TestEnterAndLeave(t *testing.T) {
 	_, err = clone.Start(clone.Attr{Flags: 1 << 60, Calls: []clone.Call{run}, Keep: keep})
 	if !errors.Is(err, unix.EINVAL) || errors.As(err, &refused) {
 		t.Errorf("a flag that is not there: %v", err)
+	}
+}
+
+// A signal that the caller ignores has its default action in the child.
+func TestIgnoredSignals(t *testing.T) {
+	ignore := []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT, unix.SIGPIPE}
+	signal.Ignore(ignore...)
+	t.Cleanup(func() { signal.Reset(ignore...) })
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	p := program.New(3)
+	p.Execve(p.String("/bin/cat"), []string{"cat", "/proc/self/status"}, nil)
+	run, keep := clone.ExecImage(image(t, p), "gcr")
+	c, err := clone.Start(clone.Attr{Calls: []clone.Call{clone.Dup3(int(w.Fd()), 1), run}, Keep: keep})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	out, _ := io.ReadAll(r)
+	if ws := wait(t, c); ws.ExitStatus() != 0 {
+		t.Errorf("status %v", ws)
+	}
+	if !strings.Contains(string(out), "\nSigIgn:\t0000000000000000\n") {
+		t.Errorf("some signals are still ignored:\n%s", out)
+	}
+	// The index of a call that fails counts the caller's own.
+	if c, err = clone.Start(clone.Attr{Calls: []clone.Call{clone.Dup3(12345, 6), run}, Keep: keep}); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, c)
+	if i, err := c.Failed(); i != 0 || !errors.Is(err, unix.EBADF) {
+		t.Errorf("Failed() = %d, %v, want 0 and EBADF", i, err)
 	}
 }

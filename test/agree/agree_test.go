@@ -40,7 +40,8 @@ func TestAgreeWithCrun(t *testing.T) {
 	// thread, which ends with it and takes them along.
 	runtime.LockOSThread()
 	must(t, unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
-	must(t, unix.Unshare(unix.CLONE_FS|unix.CLONE_NEWNS))
+	// The machine's own network changes while the tests of others run.
+	must(t, unix.Unshare(unix.CLONE_FS|unix.CLONE_NEWNS|unix.CLONE_NEWNET))
 	must(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
 
 	b := newBench(t, crun)
