@@ -25,7 +25,8 @@ needs() {
     done
 }
 
-[ "$(id -u)" = 0 ] || skip "needs root"
+apart=${apart:-yes}
+[ "$apart" = no ] || [ "$(id -u)" = 0 ] || skip "needs root"
 needs busybox busybox-static unshare util-linux script bsdutils ip iproute2
 
 if [ "${GCR_CLIENT_INSIDE:-}" = "" ]; then
@@ -39,17 +40,19 @@ if [ "${GCR_CLIENT_INSIDE:-}" = "" ]; then
         export GCR_CLIENT_PROGRAMS
         outside || exit 1
     fi
-    export GCR_CLIENT_INSIDE=1 GCR_CLIENT_GCRUN GCR_CLIENT_CGROUP="${GCR_CLIENT_CGROUP:-gcr-client-$$}"
-    exec unshare --mount --pid --net --ipc --fork --kill-child --mount-proc bash "$0" "$@"
+    export GCR_CLIENT_GCRUN GCR_CLIENT_CGROUP="${GCR_CLIENT_CGROUP:-gcr-client-$$}"
+    [ "$apart" = no ] || GCR_CLIENT_INSIDE=1 exec unshare --mount --pid --net --ipc --fork --kill-child --mount-proc bash "$0" "$@"
 fi
 
-# All that is killed below must be the test's own.
-[ $$ = 1 ] || exit 1
-mount -t tmpfs -o mode=755 tmpfs /run || exit 1
-mkdir -p /run/lock
-# Some runtimes give the null device to a container's user: here it is nobody's but this test's.
-mknod -m 666 /run/null c 1 3 && mount --bind /run/null /dev/null || exit 1
-ip link set lo up
+if [ "$apart" = yes ]; then
+    # All that is killed below must be the test's own.
+    [ $$ = 1 ] || exit 1
+    mount -t tmpfs -o mode=755 tmpfs /run || exit 1
+    mkdir -p /run/lock
+    # Some runtimes give the null device to a container's user: here it is nobody's but this test's.
+    mknod -m 666 /run/null c 1 3 && mount --bind /run/null /dev/null || exit 1
+    ip link set lo up
+fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/gcr-client.XXXXXX")
 cgroup=$GCR_CLIENT_CGROUP
 good=0 bad=0
@@ -68,6 +71,10 @@ mkdir -p "$work/rootfs/run/secrets"
 leave() { :; }
 cleanup() {
     leave >/dev/null 2>&1
+    if [ "$apart" = no ]; then
+        rm -rf "$work"
+        return
+    fi
     find /sys/fs/cgroup -depth -type d -path "*/$cgroup*" -exec rmdir {} + 2>/dev/null
     # The daemons end first; what they have mounted would be in the way.
     kill -TERM -1 2>/dev/null

@@ -2,6 +2,7 @@
 # shellcheck disable=SC1091,SC2016,SC2154 # lib.sh defines the variables; the containers expand the words
 # Podman drives gcrun as root, with the drop-in that is shipped in contrib/.
 . "$(dirname "$0")/lib.sh"
+. "$here/podman-lib.sh"
 needs podman podman conmon conmon
 
 # The drop-in as it is shipped, with the path of this build, and limits that a caller without CAP_SYS_RESOURCE has.
@@ -37,33 +38,8 @@ expect "init" 0 'podman-init|catatonit' "${run[@]}" --rm --init "${fs[@]}" ps
 expect "standard input" 0 '^from outside$' bash -c "echo from outside | ${run[*]} --rm -i ${fs[*]} cat"
 expect "many lines of output" 0 '^20000$' bash -c "${run[*]} --rm ${fs[*]} seq 20000 | tail -1"
 
-expect "detached" 0 '^[0-9a-f]{64}$' "${run[@]}" -d --name c1 "${fs[@]}" sh -c 'trap "exit 5" TERM; while :; do sleep 0.1; done'
-expect "exec" 5 '^inside$' "${P[@]}" exec c1 sh -c 'echo inside; exit 5'
-expect "exec as a user" 0 'uid=7' "${P[@]}" exec --user 7 c1 id
-expect "exec, not found" 127 'executable file not found in \$PATH' "${P[@]}" exec c1 nonexistent
-session "exec on a terminal" "${P[*]} exec -it c1 sh"
-expect "exec in the background" 0 '^[0-9a-f]{64}$' "${P[@]}" exec -d c1 sleep 100
-expect "top" 0 'sleep 100' "${P[@]}" top c1
-expect "stats" 0 '"(name|Name)": "c1"' "${P[@]}" stats --no-stream --format json c1
-expect "pause" 0 c1 "${P[@]}" pause c1
-expect "paused" 0 paused "${P[@]}" inspect -f '{{.State.Status}}' c1
-expect "unpause" 0 c1 "${P[@]}" unpause c1
-# Podman has update since 4.3, and its --pids-limit since 5.0.
-expect "update" 0 '' "${P[@]}" update --memory 100m --cpus 0.5 c1
-expect "updated" 0 '^104857600' "${P[@]}" exec c1 sh -c 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true'
-if "${P[@]}" update --help | grep -q pids-limit; then
-    expect "update of the number of processes" 0 '' "${P[@]}" update --pids-limit 33 c1
-    expect "the number of processes" 0 ' 33$' "${P[@]}" exec c1 sh -c "$limits"
-fi
-expect "stop" 0 c1 "${P[@]}" stop -t 60 c1
-expect "exit status after stop" 0 '^5$' "${P[@]}" inspect -f '{{.State.ExitCode}}' c1
-expect "start again" 0 c1 "${P[@]}" start c1
-expect "kill" 0 c1 "${P[@]}" kill c1
-expect "wait" 0 '^137$' "${P[@]}" wait c1
-expect "rm" 0 c1 "${P[@]}" rm -f c1
-expect "a pod" 0 '^[0-9a-f]{64}$' "${run[@]}" -d --name c2 --pod new:p1 --rootfs "$work/rootfs:O" sleep 1000
-expect "namespaces of a pod" 0 '^same$' bash -c "${P[*]} exec c2 readlink /proc/1/ns/ipc >$work/a; ${P[*]} run --rm --pod p1 --rootfs $work/rootfs:O readlink /proc/self/ns/ipc >$work/b; cmp $work/a $work/b && echo same"
-expect "rm of the pod" 0 '' "${P[@]}" pod rm -f -t 0 p1
+lifetime cgroups
+pod --rootfs "$work/rootfs:O"
 expect "a health check" 0 '' "${run[@]}" -d --name c3 --health-cmd 'echo well' --health-interval disable "${fs[@]}" sleep 1000
 expect "healthy" 0 '' "${P[@]}" healthcheck run c3
 expect "rm of what runs" 0 c3 "${P[@]}" rm -f -t 0 c3

@@ -24,6 +24,8 @@ var packages = []string{
 	"uidmap", "iproute2", "nftables", "acl", "attr", "e2fsprogs", "strace", "fuse-overlayfs", "apparmor",
 	// Networks: the firewalls of others, and what carries packets without root.
 	"iptables", "passt", "slirp4netns",
+	// Podman, what it calls as the first process of a container, and terminals for it.
+	"podman", "conmon", "catatonit", "bsdutils",
 	// Checkpoint and restore.
 	"criu",
 	// One static program makes a whole root file system for a container.

@@ -55,6 +55,9 @@ var suites = []suite{
 	{Package: "gcrun", At: []string{"v2"}, Limit: 12 * time.Minute, Programs: gcrunPrograms},
 	{Package: "gcrun", At: []string{"hybrid"}, Programs: gcrunPrograms, Run: "^TestCheckpoint|^TestRestore|^TestLifecycle$"},
 	{Package: "gcrun", At: []string{"systemd", "rootless", "login", "systemd1"}, Programs: gcrunPrograms, Run: "^TestSystemd|^TestNoBus$"},
+	// Podman as root, and under systemd as root and as an ordinary user, whose cgroups the host may not have.
+	{Package: "test/clients", At: []string{"v2"}, Limit: 12 * time.Minute, Programs: gcrunPrograms, Files: clientFiles, Run: "TestClients/podman$"},
+	{Package: "test/clients", At: []string{"systemd", "rootless"}, Limit: 12 * time.Minute, Programs: gcrunPrograms, Files: clientFiles, Run: "TestClients/systemd$"},
 	{Package: "internal/clone", At: []string{"v2", "arm64"}},
 	{Package: "internal/launch", At: []string{"v2", "rootless", "arm64"}},
 	{Package: "internal/program", At: []string{"arm64"}},
@@ -78,8 +81,9 @@ var suites = []suite{
 	{Package: "internal/..."}, // the rest is pure or the same on every kernel: the host has run it
 }
 
-// Commands that suites use.
+// Commands and files that suites use.
 var (
+	clientFiles   = []string{"test/clients", "contrib"}
 	gcr           = map[string]string{".": "gcr"}
 	gcrunPrograms = map[string]string{"gcrun": "gcrun/gcrun", "test/probe": "test/probe/probe"}
 )
