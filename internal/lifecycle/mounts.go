@@ -27,7 +27,7 @@ func (s Store) AddMounts(id string, mounts []specs.Mount) error {
 		}
 	}
 	err = x.changeMounts(mounts, false)
-	if n := failedMount(err); n > 0 {
+	if n := mountsMade(err); n > 0 {
 		if uerr := x.changeMounts(reverse(mounts[:n]), true); uerr != nil {
 			x.c.store.warn("take the mounts away that were made: %v", uerr)
 		}
@@ -124,16 +124,20 @@ func (x *execution) changeMounts(mounts []specs.Mount, remove bool) error {
 	return nil
 }
 
-// failedMount is the index of the mount that an error is about, -1 when it is about none or nothing was done yet.
-func failedMount(err error) int {
+// mountsMade is how many mounts were made before the one that an error is about failed; that one is among them when it was in its
+// place and only its propagation could not be set, which comes last. It is 0 when the error is about none.
+func mountsMade(err error) int {
 	var e *plan.Error
 	if !errors.As(err, &e) || e.Call == "" {
-		return -1
+		return 0
 	}
 	text, found := strings.CutPrefix(e.Field, "mounts[")
 	n, aerr := strconv.Atoi(strings.TrimRight(text, "]"))
 	if !found || aerr != nil {
-		return -1
+		return 0
+	}
+	if strings.Contains(e.Call, "{propagation=") {
+		n++
 	}
 	return n
 }

@@ -112,7 +112,7 @@ var allowed = []struct {
 	}},
 	{"propagation of mounts", func(d difference, s *specs.Spec) bool {
 		_, what := about(d)
-		return what == "propagation" && (propagated(d.gcrun, mountsAt(d, s)) || strings.HasSuffix(s.Linux.RootfsPropagation, "shared") && d.gcrun == "shared,master")
+		return what == "propagation" && (propagated(d.gcrun, mountsAt(d, s)) || strings.HasSuffix(s.Linux.RootfsPropagation, "shared") && d.gcrun == "shared,master" || onShared(d, s))
 	}},
 	{"tmpcopyup", func(d difference, s *specs.Spec) bool {
 		_, what := about(d)
@@ -234,6 +234,15 @@ func propagated(got string, mounts []specs.Mount) bool {
 		}
 	}
 	return !has(got, "shared")
+}
+
+// onShared reports whether a mount lies on one that asks to be shared: then it is shared as well (mount_namespaces(7)).
+func onShared(d difference, s *specs.Spec) bool {
+	at, _ := about(d)
+	return slices.ContainsFunc(s.Mounts, func(m specs.Mount) bool {
+		p := filepath.Clean("/" + m.Destination)
+		return (slices.Contains(m.Options, "shared") || slices.Contains(m.Options, "rshared")) && strings.HasPrefix(at+"/", p+"/")
+	})
 }
 
 // shares reports whether mounts of the container propagate to one another.
