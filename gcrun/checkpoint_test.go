@@ -36,15 +36,21 @@ type counter struct {
 func newCounter(t *testing.T) *counter {
 	t.Helper()
 	needCRIU(t)
-	c := &counter{box: newBox(t, func(s *specs.Spec) {
+	return startCounter(newBox(t, func(s *specs.Spec) {
 		limit := int64(50)
 		s.Linux.Resources = &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &limit}}
-	}, "count")}
+	}, "count"))
+}
+
+// startCounter runs a container that counts.
+func startCounter(b *box) *counter {
+	b.t.Helper()
+	c := &counter{box: b}
 	c.out = c.file()
 	if r := c.runWith(c.into, "run", "--detach", c.id); r.code != 0 {
-		t.Fatal(r.stderr)
+		b.t.Fatal(r.stderr)
 	}
-	waitFor(t, "the counter to count", func() bool { return c.last() > 3 })
+	waitFor(b.t, "the counter to count", func() bool { return c.last() > 3 })
 	return c
 }
 

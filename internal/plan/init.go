@@ -38,17 +38,19 @@ func (s initProcess) Emit(e *emitter) {
 	all := e.Bytes([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, func() string { return "~[]" })
 	info := e.Buffer(siginfoSize)
 	next := e.Forever()
-	sig := e.Call(program.SysRtSigtimedwait, all, program.Named(0, "NULL"), program.Named(0, "NULL"), program.Num(8)).OnError(unix.EINTR, next)
+	broken := map[string]program.Label{"rt_sigtimedwait": e.NewLabel(), "kill": e.NewLabel(), "waitid": e.NewLabel()}
+	sig := e.Call(program.SysRtSigtimedwait, all, program.Named(0, "NULL"), program.Named(0, "NULL"), program.Num(8)).
+		OnError(unix.EINTR, next).OnError(0, broken["rt_sigtimedwait"])
 	reap := e.NewLabel()
 	e.If(sig, int64(unix.SIGCHLD), reap)
-	e.Call(program.SysKill, child, sig).Ignore(unix.ESRCH)
+	e.Call(program.SysKill, child, sig).Ignore(unix.ESRCH).OnError(0, broken["kill"])
 	e.Jump(next)
 
 	e.Bind(reap)
 	more := e.Forever()
 	e.Store32(info, siginfoPID, zero)
 	e.Call(program.SysWaitid, program.Named(unix.P_ALL, "P_ALL"), zero, info.At(0), program.Named(unix.WEXITED|unix.WNOHANG, "WEXITED|WNOHANG"), program.Named(0, "NULL")).
-		Ignore(unix.ECHILD)
+		Ignore(unix.ECHILD).OnError(0, broken["waitid"])
 	pid := e.Load32(info, siginfoPID)
 	e.If(pid, 0, next)
 	done := e.NewLabel()
@@ -62,6 +64,13 @@ func (s initProcess) Emit(e *emitter) {
 	e.Add(status, 128)
 	e.Bind(exited)
 	e.ExitWith(status)
+
+	// Nobody listens on the socket any more, so standard error is told.
+	for _, name := range []string{"rt_sigtimedwait", "kill", "waitid"} {
+		e.Bind(broken[name])
+		e.Write(program.FD(2), "gcr: the container's init (--init) cannot go on: "+name+"(2) failed; a system call filter may forbid it\n")
+		e.Exit(program.FailureStatus)
+	}
 
 	e.Bind(command)
 	if e.in.Spec.Process.Terminal {

@@ -29,6 +29,9 @@ func TestClients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(scripts) == 0 {
+		t.Fatal("there are no scripts")
+	}
 	gcrun := runtimeProgram(t)
 	for _, script := range scripts {
 		name := strings.TrimSuffix(script, ".sh")

@@ -39,7 +39,8 @@ expect "standard input" 0 '^from outside$' bash -c "echo from outside | ${run[*]
 expect "many lines of output" 0 '^20000$' bash -c "${run[*]} --rm ${fs[*]} seq 20000 | tail -1"
 
 lifetime cgroups
-pod --rootfs "$work/rootfs:O"
+# With cgroup v2 and without systemd Podman 4.3 forbids all devices in a pod's cgroup: crun fails there as well.
+[ -e /sys/fs/cgroup/cgroup.controllers ] || pod --rootfs "$work/rootfs:O"
 expect "a health check" 0 '' "${run[@]}" -d --name c3 --health-cmd 'echo well' --health-interval disable "${fs[@]}" sleep 1000
 expect "healthy" 0 '' "${P[@]}" healthcheck run c3
 expect "rm of what runs" 0 c3 "${P[@]}" rm -f -t 0 c3

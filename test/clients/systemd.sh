@@ -16,8 +16,7 @@ fi
 
 sed -e "s|/usr/local/bin/gcrun|$work/gcrun|" -e "s|^\[engine\]\$|[engine]\ncgroup_manager = \"systemd\"\nevents_logger = \"file\"\nconmon_env_vars = [\"TMPDIR=$work\"]|" \
     "$here/../../contrib/containers.conf" >"$work/containers.conf"
-printf '[storage]\ndriver = "overlay"\n' >"$work/storage.conf"
-export CONTAINERS_CONF=$work/containers.conf CONTAINERS_STORAGE_CONF=$work/storage.conf
+export CONTAINERS_CONF=$work/containers.conf
 P=(podman --root "$work/root" --runroot "$work/run" --tmpdir "$work/tmp")
 leave() {
     "${P[@]}" rm -af -t 0
@@ -32,7 +31,7 @@ expect "run" 0 '^hello$' "${run[@]}" --rm "${fs[@]}" echo hello
 expect "exit status" 7 '' "${run[@]}" --rm "${fs[@]}" sh -c 'exit 7'
 expect "command not found" 127 'executable file not found in \$PATH' "${run[@]}" --rm "${fs[@]}" nonexistent
 expect "memory and pids limits" 0 '^67108864 20$' "${run[@]}" --rm --memory 64m --pids-limit 20 "${fs[@]}" sh -c "$limits"
-expect "share and limit of processor time" 0 '^50000 100000 100$' "${run[@]}" --rm --cpus 0.5 --cpu-shares 2597 "${fs[@]}" sh -c 'echo $(cat /sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu.weight)'
+expect "share and limit of processor time" 0 '^50000 100000 59$' "${run[@]}" --rm --cpus 0.5 --cpu-shares 512 "${fs[@]}" sh -c 'echo $(cat /sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu.weight)'
 expect "what runs out of memory is killed" 137 '' "${run[@]}" --rm --memory 32m --memory-swap 32m "${fs[@]}" sh -c 'exec tail -c 200m </dev/zero'
 session "terminal" "${run[*]} --rm -it ${fs[*]} sh"
 expect "a scope" 0 '^[0-9a-f]{64}$' "${run[@]}" -d --name c0 --memory 48m "${fs[@]}" sleep 1000

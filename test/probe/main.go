@@ -13,6 +13,9 @@
 //	probe scheduler         print its scheduling policy and parameters
 //	probe eat N             use N MiB of memory
 //	probe net               print the network devices: NAME:up or NAME:down, and NAME=ADDRESS/BITS
+//	probe count             print numbers until SIGUSR1
+//	probe links LINK...     the same, and send each through connections and files; see links.go
+//	probe locked FILE       succeed when somebody has locked the file
 //	probe ignore            ignore SIGTERM and wait
 package main
 
@@ -162,6 +165,10 @@ func main() {
 			case <-time.After(20 * time.Millisecond):
 			}
 		}
+	case "links":
+		links(args)
+	case "locked":
+		locked(args[0])
 	case "hook":
 		hook(args[0], args[1])
 	default:

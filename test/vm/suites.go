@@ -83,7 +83,7 @@ var suites = []suite{
 
 // Commands and files that suites use.
 var (
-	clientFiles   = []string{"test/clients", "contrib"}
+	clientFiles   = []string{"test/clients/lib.sh", "test/clients/podman-lib.sh", "test/clients/podman.sh", "test/clients/systemd.sh", "contrib"}
 	gcr           = map[string]string{".": "gcr"}
 	gcrunPrograms = map[string]string{"gcrun": "gcrun/gcrun", "test/probe": "test/probe/probe"}
 )
