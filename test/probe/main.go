@@ -14,6 +14,7 @@
 //	probe eat N             use N MiB of memory
 //	probe net               print the network devices: NAME:up or NAME:down, and NAME=ADDRESS/BITS
 //	probe count             print numbers until SIGUSR1
+//	probe accept            answer one connection to the socket that a service manager has handed on
 //	probe links LINK...     the same, and send each through connections and files; see links.go
 //	probe locked FILE       succeed when somebody has locked the file
 //	probe ignore            ignore SIGTERM and wait
@@ -165,6 +166,8 @@ func main() {
 			case <-time.After(20 * time.Millisecond):
 			}
 		}
+	case "accept":
+		accept()
 	case "links":
 		links(args)
 	case "locked":
