@@ -189,6 +189,9 @@ func (s Store) Checkpoint(id string, o CheckpointOptions) error {
 	if _, err := criu.Run(program, r, sess); err != nil {
 		return fmt.Errorf("checkpoint container %s: %w", id, err)
 	}
+	if err := shareImages(o.ImagePath, config); err != nil {
+		return fmt.Errorf("checkpoint container %s: %w", id, err)
+	}
 	if r.LeaveRunning {
 		return nil
 	}
@@ -196,6 +199,44 @@ func (s Store) Checkpoint(id string, o CheckpointOptions) error {
 		return err
 	}
 	return c.destroy()
+}
+
+// shareImages lets the root of a user namespace read the images: on restore it is that user who looks into the directory. It
+// may write none of them, for CRIU trusts them.
+func shareImages(dir string, config *specs.Spec) error {
+	if config.Linux == nil {
+		return nil
+	}
+	gid := -1
+	for _, m := range config.Linux.GIDMappings {
+		if m.ContainerID == 0 {
+			gid = int(m.HostID)
+		}
+	}
+	if gid <= 0 {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("read the directory of the images: %w", err)
+	}
+	share := func(name string, mode os.FileMode) error {
+		if err := os.Lchown(name, -1, gid); err != nil {
+			return fmt.Errorf("give the images to the container's group %d: %w", gid, err)
+		}
+		if err := os.Chmod(name, mode); err != nil {
+			return fmt.Errorf("let the container's group read the images: %w", err)
+		}
+		return nil
+	}
+	for _, e := range entries {
+		if e.Type().IsRegular() && filepath.Ext(e.Name()) == ".img" {
+			if err := share(filepath.Join(dir, e.Name()), 0o640); err != nil {
+				return err
+			}
+		}
+	}
+	return share(dir, 0o750)
 }
 
 func (o *CheckpointOptions) checkParent() error {

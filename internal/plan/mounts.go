@@ -53,7 +53,11 @@ func (b *builder) mounts() error {
 				}
 				o.data = append(o.data, dataOption{key: key, value: label})
 			}
-			b.add(fsMount{target: t, fstype: m.Type, source: m.Source, o: o, options: m.Options, tree: b.trees[i]})
+			s := fsMount{target: t, fstype: m.Type, source: m.Source, o: o, options: m.Options, tree: b.trees[i]}
+			if b.first {
+				s.postponeReadonly(b)
+			}
+			b.add(s)
 		}
 	}
 	return nil
@@ -128,12 +132,17 @@ func (e *emitter) mkdirs(dir string) program.Ref {
 
 // attach puts a detached mount into its place.
 func (e *emitter) attach(mnt, dst program.Ref, o mountOptions) {
+	e.place(mnt, dst, o)
+	e.Close(mnt)
+}
+
+// place does the same and leaves the mount's descriptor open.
+func (e *emitter) place(mnt, dst program.Ref, o mountOptions) {
 	e.MoveMount(mnt, dst)
 	for _, p := range o.propagation {
 		e.MountSetattr(mnt, p.recursive, program.MountAttr{Propagation: p.flag})
 	}
 	e.Close(dst)
-	e.Close(mnt)
 }
 
 // fsMount mounts a file system of the kernel, such as proc or tmpfs.
@@ -142,7 +151,8 @@ type fsMount struct {
 	fstype, source string
 	o              mountOptions
 	options        []string
-	tree           int // descriptor of the mount when the host side has made it, 0 if not
+	tree           int  // descriptor of the mount when the host side has made it, 0 if not
+	late           bool // it becomes read-only by a step of its own
 }
 
 // fsWhy says what a file system of the kernel is good for.
@@ -173,7 +183,7 @@ func (s fsMount) Emit(e *emitter) {
 			// A time of access is one of several values: the old one must be cleared (mount_setattr(2)).
 			e.MountSetattr(mnt, false, program.MountAttr{Set: attr, Clear: (s.o.attr.Clear | s.o.rec.Clear) & unix.MOUNT_ATTR__ATIME})
 		}
-		e.attach(mnt, s.open(e, nil), s.o)
+		s.put(e, mnt, s.open(e, nil))
 		return
 	}
 	fs := e.Fsopen(s.fstype)
@@ -192,7 +202,16 @@ func (s fsMount) Emit(e *emitter) {
 		e.proc = mnt
 		return
 	}
-	e.attach(mnt, dst, s.o)
+	s.put(e, mnt, dst)
+}
+
+func (s fsMount) put(e *emitter, mnt, dst program.Ref) {
+	e.place(mnt, dst, s.o)
+	if s.late {
+		e.late[s.field] = mnt
+		return
+	}
+	e.Close(mnt)
 }
 
 // configure tells a file system its options.

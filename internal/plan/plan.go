@@ -254,6 +254,7 @@ var order = []func(*builder) error{
 	(*builder).sysctls,
 	(*builder).readonlyPaths,
 	(*builder).maskedPaths,
+	(*builder).readonlyMounts,
 	(*builder).readonlyRoot,
 	(*builder).pivot,
 	(*builder).rootPropagation,
@@ -290,6 +291,8 @@ type builder struct {
 	trees map[int]int // index of a mount to the descriptor of its tree
 	root  int         // descriptor of the root filesystem's tree, 0 without one
 	first bool        // the plan is that of a container's first process
+	// readonly are mounts that become read-only when everything is in its place.
+	readonly []readonlyMount
 }
 
 func (b *builder) add(s ...Step) { b.steps = append(b.steps, s...) }
@@ -297,7 +300,7 @@ func (b *builder) add(s ...Step) { b.steps = append(b.steps, s...) }
 // record turns the steps into a program.
 func (p *Plan) record() {
 	p.Program = program.New(p.Sync())
-	e := &emitter{Program: p.Program, in: &p.in}
+	e := &emitter{Program: p.Program, in: &p.in, late: map[string]program.Ref{}}
 	e.Mark(-1)
 	e.Umask(0) // what is made from here on has exactly the mode that it is made with
 	for i, s := range p.Steps {

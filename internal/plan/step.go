@@ -36,6 +36,8 @@ type emitter struct {
 	root program.Ref // the container's root mount
 	proc program.Ref // our own mount of proc, not reachable by a path that the image could bend
 	dev  program.Ref // the directory that device nodes go into
+	// late are the descriptors of mounts that become read-only later, by the field that asked for the mount.
+	late map[string]program.Ref
 	exe  program.Arg // path of the user's program, settled by the search through PATH
 	// entered is not 0 once the working directory has been entered before the change of user; nil without such a try.
 	entered program.Ref

@@ -140,9 +140,6 @@ var allowed = []struct {
 		_, what := about(d)
 		return len(mountsAt(d, s)) > 1 && (mapped(s) && what != "place" || shares(s)) || mapped(s) && d.gcrun == "" && strings.Contains(d.key, " #")
 	}},
-	{"mounts below a read-only tmpfs", func(d difference, _ *specs.Spec) bool {
-		return d.key == "refused" && d.crun == "" && strings.Contains(d.gcrun, "read-only file system (mounts[")
-	}},
 	{"configurations that crun refuses", func(d difference, s *specs.Spec) bool {
 		if d.key != "refused" || d.gcrun != "" {
 			return false

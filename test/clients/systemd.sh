@@ -20,7 +20,12 @@ export CONTAINERS_CONF=$work/containers.conf
 P=(podman --root "$work/root" --runroot "$work/run" --tmpdir "$work/tmp")
 leave() {
     "${P[@]}" rm -af -t 0
-    "${P[@]}" unshare rm -rf "$work/root"
+    if [ "$(id -u)" = 0 ]; then
+        awk -v dir="$work/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | tac | xargs -r umount -l
+    else
+        "${P[@]}" unshare rm -rf "$work/root"
+        "${P[@]}" system migrate # ends the process that holds the user's namespaces
+    fi
 }
 fs=(--network none --rootfs "$work/rootfs:O")
 run=("${P[@]}" run)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -52,7 +53,10 @@ func links(args []string) {
 
 // tcpLink sends numbers over the loopback interface, and they must come back whole.
 func tcpLink() func(int) error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	// CRIU knows no multipath TCP, which Go's listeners use otherwise.
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	check(err)
 	out, err := net.Dial("tcp", l.Addr().String())
 	check(err)
