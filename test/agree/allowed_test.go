@@ -111,7 +111,10 @@ var allowed = []struct {
 		return false
 	}},
 	{"propagation of mounts", func(d difference, s *specs.Spec) bool {
-		_, what := about(d)
+		p, what := about(d)
+		if strings.HasSuffix(s.Linux.RootfsPropagation, "shared") && filepath.Base(p) == "below" && (what == "place" || d.gcrun == "" && strings.Contains(d.key, " #")) {
+			return true // mounted on another bind of the same directory of the host
+		}
 		return what == "propagation" && (propagated(d.gcrun, mountsAt(d, s)) || strings.HasSuffix(s.Linux.RootfsPropagation, "shared") && d.gcrun == "shared,master" || onShared(d, s))
 	}},
 	{"tmpcopyup", func(d difference, s *specs.Spec) bool {
