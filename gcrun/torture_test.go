@@ -25,7 +25,7 @@ func TestTorture(t *testing.T) {
 	if testing.Short() {
 		sequences = 40
 	}
-	if os.Getenv("GCR_VM_PLACE") != "" {
+	if os.Getenv("GCR_VM_PLACE") != "" && os.Getenv("GCR_TEST_FULL") == "" {
 		sequences = 12 // an emulated processor is slow
 	}
 	const workers = 4
