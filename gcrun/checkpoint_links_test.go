@@ -82,7 +82,7 @@ func TestCheckpointFileLocks(t *testing.T) {
 	c.finish()
 }
 
-// CRIU finds the peer when it is in the same network namespace.
+// CRIU finds the peer when it is in the same network namespace and has the same name inside as outside.
 func TestCheckpointExternalUnixSocket(t *testing.T) {
 	dir := t.TempDir()
 	peer, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: filepath.Join(dir, "peer")})
@@ -100,8 +100,8 @@ func TestCheckpointExternalUnixSocket(t *testing.T) {
 	}()
 	c := newLinks(t, func(s *specs.Spec) {
 		s.Linux.Namespaces = without(s.Linux.Namespaces, specs.NetworkNamespace)
-		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/outside", Source: dir, Type: "bind", Options: []string{"rbind"}})
-	}, "unix=/outside/peer")
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: dir, Source: dir, Type: "bind", Options: []string{"rbind"}})
+	}, "unix="+filepath.Join(dir, "peer"))
 	c.refused()
 	c.round("--ext-unix-sk")
 	c.finish()
