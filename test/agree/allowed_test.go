@@ -143,6 +143,11 @@ var allowed = []struct {
 		_, what := about(d)
 		return len(mountsAt(d, s)) > 1 && (mapped(s) && what != "place" || shares(s)) || mapped(s) && d.gcrun == "" && strings.Contains(d.key, " #")
 	}},
+	{"mounts below a read-only bind", func(d difference, s *specs.Spec) bool {
+		return d.key == "refused" && d.crun == "" && strings.Contains(d.gcrun, "read-only file system (mounts[") && slices.ContainsFunc(s.Mounts, func(m specs.Mount) bool {
+			return bound(m) && (slices.Contains(m.Options, "ro") || slices.Contains(m.Options, "rro"))
+		})
+	}},
 	{"configurations that crun refuses", func(d difference, s *specs.Spec) bool {
 		if d.key != "refused" || d.gcrun != "" {
 			return false
