@@ -49,7 +49,7 @@ func runExec(g *globals, c *command, args []string) error {
 		return err
 	}
 	if f.process == "" && len(rest) < 2 {
-		return usageError{errors.New("process args cannot be empty")}
+		return errors.New("exec failed: process args cannot be empty")
 	}
 	o.ID = rest[0]
 	o.Process = func(defaults *specs.Process, read lifecycle.Accounts) (*specs.Process, error) {

@@ -25,6 +25,11 @@ func runUpdate(g *globals, c *command, args []string) error {
 	if err != nil {
 		return err
 	}
+	if rdt := u.intelRdt(); rdt != nil {
+		if err := g.store().UpdateResctrl(rest[0], rdt); err != nil {
+			return err
+		}
+	}
 	return g.store().Update(rest[0], r)
 }
 
@@ -49,6 +54,8 @@ var updateOptions = []struct{ name, help string }{
 	{"memory", "`bytes` of memory, with a suffix K, M, G or T; -1 for no limit"},
 	{"memory-reservation", "`bytes` of memory that the container keeps when memory is short"},
 	{"memory-swap", "`bytes` of memory and swap together; -1 for no limit"},
+	{"l3-cache-schema", "`line` such as L3:0=7f0 for the container's resctrl group"},
+	{"mem-bw-schema", "`line` such as MB:0=20 for the container's resctrl group"},
 	{"pids-limit", "`number` of processes and threads; -1 for no limit"},
 }
 
@@ -58,9 +65,18 @@ func (u *updateFlags) define(fs *flag.FlagSet) {
 	for _, o := range updateOptions {
 		u.values[o.name] = fs.String(o.name, "", o.help)
 	}
-	for _, o := range []string{"kernel-memory", "kernel-memory-tcp", "l3-cache-schema", "mem-bw-schema"} {
-		u.values[o] = fs.String(o, "", "accepted for compatibility; cgroups no longer have it, or resctrl is to be written directly")
+	for _, o := range []string{"kernel-memory", "kernel-memory-tcp"} {
+		u.values[o] = fs.String(o, "", "accepted for compatibility; the kernel no longer has it")
 	}
+}
+
+// intelRdt is what the options say about the resctrl group, nil for nothing.
+func (u *updateFlags) intelRdt() *specs.LinuxIntelRdt {
+	r := &specs.LinuxIntelRdt{L3CacheSchema: *u.values["l3-cache-schema"], MemBwSchema: *u.values["mem-bw-schema"]}
+	if u.file != "" || r.L3CacheSchema == "" && r.MemBwSchema == "" {
+		return nil
+	}
+	return r
 }
 
 func (u *updateFlags) resources(fs *flag.FlagSet) (*specs.LinuxResources, error) {
@@ -101,10 +117,8 @@ func setResource(r *specs.LinuxResources, name, value string) error {
 	case "cpuset-mems":
 		r.CPU.Mems = value
 		return nil
-	case "kernel-memory", "kernel-memory-tcp":
+	case "kernel-memory", "kernel-memory-tcp", "l3-cache-schema", "mem-bw-schema":
 		return nil
-	case "l3-cache-schema", "mem-bw-schema":
-		return fmt.Errorf("invalid value for %s: write the schemata of the resctrl group instead", name)
 	}
 	n, err := parseNumber(name, value)
 	if err != nil {

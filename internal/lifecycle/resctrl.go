@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"gcr/internal/plan"
+	"gcr/internal/spec"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -87,6 +88,45 @@ func (f resctrl) open(r *specs.LinuxIntelRdt, id string, own func(dir string) er
 		}
 	}
 	return os.OpenFile(filepath.Join(dir, "tasks"), os.O_WRONLY, 0)
+}
+
+// UpdateResctrl writes new lines to the schemata of the container's resctrl group.
+func (s Store) UpdateResctrl(id string, r *specs.LinuxIntelRdt) error {
+	if err := spec.CheckIntelRdt(r); err != nil {
+		return err
+	}
+	c, err := s.openLocked(id)
+	if err != nil {
+		return err
+	}
+	defer c.unlock()
+	config, err := c.config()
+	if err != nil {
+		return err
+	}
+	if config.Linux == nil || config.Linux.IntelRdt == nil {
+		return fmt.Errorf("update resctrl group (linux.intelRdt): the container has none")
+	}
+	return resctrl{root: resctrlRoot}.update(config.Linux.IntelRdt.ClosID, id, r)
+}
+
+func (f resctrl) update(class, id string, r *specs.LinuxIntelRdt) error {
+	dir := filepath.Join(f.root, class)
+	if class == "" {
+		dir = filepath.Join(f.root, id)
+	}
+	for _, text := range plan.Schemata(r) {
+		// Not made where it is missing: the kernel makes it with the group.
+		schemata, err := os.OpenFile(filepath.Join(dir, "schemata"), os.O_WRONLY|os.O_TRUNC, 0)
+		if err == nil {
+			_, err = schemata.WriteString(text)
+			err = errors.Join(err, schemata.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("write schemata %q (linux.intelRdt): %w; %s/info/last_cmd_status says why", text, err, f.root)
+		}
+	}
+	return nil
 }
 
 // sameSchemata compares l3CacheSchema and memBwSchema with what an existing group has.

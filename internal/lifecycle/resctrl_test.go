@@ -88,3 +88,35 @@ func TestResctrlGroups(t *testing.T) {
 		})
 	}
 }
+
+// An update writes to the group that the container is in, and makes none.
+func TestResctrlUpdate(t *testing.T) {
+	root := t.TempDir()
+	for _, dir := range []string{".", "c1", "fast"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, dir, "schemata"), []byte("MB:0=100\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for class, dir := range map[string]string{"": "c1", "fast": "fast", "/": "."} {
+		err := resctrl{root: root}.update(class, "c1", &specs.LinuxIntelRdt{L3CacheSchema: "L3:0=1", MemBwSchema: "MB:0=70"})
+		data, _ := os.ReadFile(filepath.Join(root, dir, "schemata"))
+		if err != nil || string(data) != "L3:0=1\nMB:0=70\n" {
+			t.Errorf("the group of class %q has %q (%v)", class, data, err)
+		}
+	}
+	if err := (resctrl{root: root}).update("gone", "c1", &specs.LinuxIntelRdt{MemBwSchema: "MB:0=70"}); err == nil {
+		t.Error("a group that is not there was written to")
+	}
+}
+
+// The annotation wins over the administrator's file, and an empty one asks for none.
+func TestCRIUConfig(t *testing.T) {
+	for _, name := range []string{"/some/file.conf", ""} {
+		if got := criuConfig(map[string]string{"org.criu.config": name}); got != name {
+			t.Errorf("criu is given %q, want %q", got, name)
+		}
+	}
+}

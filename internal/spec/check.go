@@ -205,7 +205,7 @@ func checkLinux(s *specs.Spec) error {
 		return wrong("linux.timeOffsets", "there is no time namespace: add a namespace of type time")
 	}
 	if r := l.IntelRdt; r != nil {
-		if err := checkIntelRdt(r); err != nil {
+		if err := CheckIntelRdt(r); err != nil {
 			return err
 		}
 	}
@@ -223,9 +223,9 @@ func checkDevice(field string, d specs.LinuxDevice) error {
 	return nil
 }
 
-// checkIntelRdt looks at names and lines that go to the resctrl file system (config-linux.md, "IntelRdt"). The class
+// CheckIntelRdt looks at names and lines that go to the resctrl file system (config-linux.md, "IntelRdt"). The class
 // "/" is the default one.
-func checkIntelRdt(r *specs.LinuxIntelRdt) error {
+func CheckIntelRdt(r *specs.LinuxIntelRdt) error {
 	if id := r.ClosID; id != "/" && (id == "." || id == ".." || strings.ContainsAny(id, "/\x00\n")) {
 		return wrong("linux.intelRdt.closID", "%q is no name of a directory", id)
 	}
