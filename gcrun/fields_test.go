@@ -113,7 +113,8 @@ func (f fieldTest) run(t *testing.T, name string, known bool) {
 	if f.output == "" {
 		want(t, "descriptors", strings.Join(b.parse(out).FDs, " "), "0 1 2")
 	}
-	if !known || f.missing != "" {
+	// That the check would find the field missing is proven once, by the host: emulated machines are slow.
+	if !known || f.missing != "" || os.Getenv("GCR_VM_PLACE") != "" {
 		return
 	}
 	b.spec = f.without(t, name, b.spec)
