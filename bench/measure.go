@@ -67,10 +67,10 @@ func (b *bench) measureAll() error {
 	b.measure(actRun, plain, idle, b.samples(25))
 	if !b.quick {
 		for _, a := range acts[1:] {
-			b.measure(a, plain, idle, b.samples(15))
+			b.measure(a, plain, idle, b.samples(12))
 		}
 		for _, v := range variants[1:] {
-			b.measure(actRun, v, idle, b.samples(15))
+			b.measure(actRun, v, idle, b.samples(10))
 		}
 	}
 	b.measure(actRun, plain, mixed, b.samples(40))
@@ -159,7 +159,7 @@ func (b *bench) parallel(a act, n, samples int) {
 	r := b.newResult(name, milliseconds, who)
 	each := max(2, 16/n)
 	failed := map[string]bool{}
-	for _, turn := range (turns{}).order(len(who), samples) {
+	for _, turn := range batches.order(len(who), samples) {
 		c := who[turn.who]
 		if failed[c.name] {
 			continue

@@ -13,6 +13,7 @@ type turns struct {
 	pause time.Duration // before each sample
 	lead  int           // samples at the beginning of each block that are not counted
 	block int           // counted samples of a block, 0 for one
+	rough int           // rounds at the beginning that are not counted
 }
 
 var (
@@ -20,9 +21,11 @@ var (
 	warm = turns{lead: 1, block: 4}
 	// idle: a second of rest before each, in which the kernel gets done with the one before, and after which grace
 	// periods (RCU) are not shared with other work.
-	idle = turns{name: ", idle machine", pause: time.Second}
+	idle = turns{name: ", idle machine", pause: time.Second, rough: 1}
 	// mixed: one by one, back to back, to compare with warm.
-	mixed = turns{name: ", one by one"}
+	mixed = turns{name: ", one by one", rough: 2}
+	// batches are many containers each.
+	batches = turns{}
 )
 
 // turn is one sample.
@@ -32,18 +35,15 @@ type turn struct {
 }
 
 // order is the sequence of samples in which each of n contenders has at least as many counted ones as asked for. Each
-// round begins with another contender. Without a lead in each block the first two rounds are not counted.
+// round begins with another contender.
 func (t turns) order(n, samples int) []turn {
-	block, unsettled := max(1, t.block), 0
-	if t.lead == 0 {
-		unsettled = 2
-	}
+	block := max(1, t.block)
 	var out []turn
-	for round := range unsettled + (samples+block-1)/block {
+	for round := range t.rough + (samples+block-1)/block {
 		for i := range n {
 			who := (i + round) % n
 			for k := range t.lead + block {
-				out = append(out, turn{who, round >= unsettled && k >= t.lead})
+				out = append(out, turn{who, round >= t.rough && k >= t.lead})
 			}
 		}
 	}

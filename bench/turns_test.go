@@ -12,8 +12,9 @@ func TestTurns(t *testing.T) {
 		{warm, 40, 40, 50},
 		{warm, 25, 28, 35},
 		{warm, 1, 4, 5},
-		{idle, 15, 15, 17},
+		{idle, 15, 15, 16},
 		{mixed, 40, 40, 42},
+		{batches, 5, 5, 5},
 	} {
 		const contenders = 3
 		all, counted := make([]int, contenders), make([]int, contenders)
