@@ -68,7 +68,7 @@ func (s Store) Exec(o ExecOptions) (*Executed, error) {
 		chownStdio(opts.Stdio, &withProcess)
 	}
 	opts.OnConsole = func(m *os.File) error { out.Master = m; return nil }
-	opts.OnReady = func(pid int) error {
+	onReady := func(pid int) error {
 		if out.Master != nil && o.ConsoleSocket != "" {
 			if err := sendConsole(o.ConsoleSocket, out.Master); err != nil {
 				return err
@@ -82,6 +82,9 @@ func (s Store) Exec(o ExecOptions) (*Executed, error) {
 			}
 		}
 		return nil
+	}
+	if x.waits {
+		opts.OnReady = onReady
 	}
 	opts.OnNotify = func(pid int, l *os.File) error { return x.c.sendListener(x.spec, pid, l) }
 	if out.Process, err = launch.Start(pl, opts); err != nil {
@@ -156,7 +159,10 @@ func (c *Container) execution(o ExecOptions, pidfd *os.File) (*execution, error)
 	if err != nil {
 		return nil, err
 	}
-	return &execution{c: c, spec: config, process: p, pidfd: pidfd, sub: o.SubCgroup, preserve: o.PreserveFDs, oldKeyring: o.NoNewKeyring}, nil
+	return &execution{
+		c: c, spec: config, process: p, pidfd: pidfd, sub: o.SubCgroup, preserve: o.PreserveFDs, oldKeyring: o.NoNewKeyring,
+		waits: o.ConsoleSocket != "" || o.PidfdSocket != "",
+	}, nil
 }
 
 // describe completes and checks the process that is to run.
@@ -200,6 +206,7 @@ type execution struct {
 	sub        string
 	preserve   int
 	oldKeyring bool
+	waits      bool // the process is let go when others have got what they want of it
 }
 
 // plan makes the plan and opens what it needs; done lets go of that.
@@ -234,7 +241,7 @@ func (x *execution) plan() (*plan.Plan, launch.Options, func(), error) {
 		// What counts is the user namespace that the process joins.
 		host.NoSetgroups = setgroupsDenied(x.c.rec.PID)
 	}
-	in := plan.ExecInput{Spec: x.spec, Process: x.process, Host: host, Extras: more, Namespaces: ns, Wait: true, PreserveFDs: x.preserve, Hook: x.early, Path: x.path}
+	in := plan.ExecInput{Spec: x.spec, Process: x.process, Host: host, Extras: more, Namespaces: ns, Wait: x.waits, PreserveFDs: x.preserve, Hook: x.early, Path: x.path}
 	group, err := x.group()
 	if err != nil {
 		return nil, opts, nil, err
