@@ -33,10 +33,8 @@ type command struct {
 	run              func(g *globals, c *command, args []string) error
 }
 
-var commands []command
-
-func init() {
-	commands = []command{
+func commands() []command {
+	return []command{
 		{"create", "[options] ID", "create a container that waits for start", runCreate},
 		{"start", "ID", "start the command of a created container", runStart},
 		{"run", "[options] ID", "create and start a container, and wait for its end", runRun},
@@ -112,8 +110,9 @@ func run(args []string) int {
 	if err := g.check(); err != nil {
 		return fail(g, err)
 	}
-	for i := range commands {
-		c := &commands[i]
+	all := commands()
+	for i := range all {
+		c := &all[i]
 		if c.name != fs.Arg(0) {
 			continue
 		}
@@ -246,7 +245,7 @@ func parse(c *command, fs *flag.FlagSet, args []string, least, most int) ([]stri
 
 func usage(w io.Writer, fs *flag.FlagSet) {
 	fmt.Fprintf(w, "gcrun [global options] COMMAND [options] [arguments]\n\nCommands:\n")
-	for _, c := range commands {
+	for _, c := range commands() {
 		fmt.Fprintf(w, "  %-12s %s\n", c.name, c.help)
 	}
 	fmt.Fprintf(w, "\nGlobal options:\n")

@@ -11,20 +11,22 @@ import (
 )
 
 // currentFiles are the files whose content decides the order or the values of an update.
-var currentFiles = map[int][][2]string{
-	1: {
-		{"memory", "memory.memsw.limit_in_bytes"},
-		{"cpu", "cpu.cfs_quota_us"},
-		{"cpu", "cpu.cfs_period_us"},
-		{"cpu", "cpu.cfs_burst_us"},
-		{"devices", "devices.list"},
-	},
-	2: {
+func currentFiles(version int) [][2]string {
+	if version == 1 {
+		return [][2]string{
+			{"memory", "memory.memsw.limit_in_bytes"},
+			{"cpu", "cpu.cfs_quota_us"},
+			{"cpu", "cpu.cfs_period_us"},
+			{"cpu", "cpu.cfs_burst_us"},
+			{"devices", "devices.list"},
+		}
+	}
+	return [][2]string{
 		{"memory", "memory.max"},
 		{"memory", "memory.current"},
 		{"cpu", "cpu.max"},
 		{"cpu", "cpu.max.burst"},
-	},
+	}
 }
 
 // CompileUpdate says what Update would do, for --explain.
@@ -33,7 +35,7 @@ func (g *Group) CompileUpdate(r *specs.LinuxResources) (Plan, error) {
 		r = &specs.LinuxResources{}
 	}
 	current := map[string]string{}
-	for _, f := range currentFiles[g.version] {
+	for _, f := range currentFiles(g.version) {
 		if d, ok := g.with(f[0]); ok {
 			if content, err := readFile(d.dir, f[1]); err == nil {
 				current[f[1]] = content

@@ -22,7 +22,7 @@ var ErrTooLarge = errors.New("the file is too large")
 
 // Read reads a file of at most most bytes.
 func Read(path string, most int) ([]byte, error) {
-	fd, err := open(path, unix.O_RDONLY, 0)
+	fd, err := Open(path, unix.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -36,13 +36,16 @@ func Read(path string, most int) ([]byte, error) {
 
 // ReadFD reads from a descriptor to its end; the error is bare.
 func ReadFD(fd, most int) ([]byte, error) {
-	// Pseudo files do not tell their size. A read that fills less than there is room for is not yet the end.
-	data := make([]byte, 0, 4096)
+	// Pseudo files do not tell their size. A read that fills less than there is room for is not yet the end. The stack is
+	// there already; a new page of the heap for each file is not.
+	var room [4096]byte
+	var data []byte
 	for {
-		if len(data) == cap(data) {
-			data = append(data, 0)[:len(data)]
+		to := room[:]
+		if free := data[len(data):cap(data)]; len(free) > len(room) {
+			to = free
 		}
-		n, err := unix.Read(fd, data[len(data):cap(data)])
+		n, err := unix.Read(fd, to)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
@@ -50,8 +53,10 @@ func ReadFD(fd, most int) ([]byte, error) {
 			return nil, err
 		case n == 0:
 			return data, nil
+		case n == len(room) && cap(data) == 0:
+			data = make([]byte, 0, 16*len(room)) // there is more to come
 		}
-		if data = data[:len(data)+n]; len(data) > most {
+		if data = append(data, to[:n]...); len(data) > most {
 			return nil, ErrTooLarge
 		}
 	}
@@ -59,7 +64,7 @@ func ReadFD(fd, most int) ([]byte, error) {
 
 // Write makes a file with the permissions perm, or empties the one that is there, and writes the data.
 func Write(path string, data []byte, perm uint32) error {
-	fd, err := open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, perm)
+	fd, err := Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, perm)
 	if err != nil {
 		return err
 	}
@@ -80,7 +85,8 @@ func Write(path string, data []byte, perm uint32) error {
 	return nil
 }
 
-func open(path string, flags int, perm uint32) (int, error) {
+// Open opens a file, close-on-exec; flags and perm are those of open(2). The descriptor belongs to the caller.
+func Open(path string, flags int, perm uint32) (int, error) {
 	for {
 		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, perm)
 		if err == nil {

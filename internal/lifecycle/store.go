@@ -141,7 +141,7 @@ func (s Store) openLocked(id string) (*Container, error) {
 		return nil, err
 	}
 	dir := filepath.Join(s.Root, id)
-	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	lock, err := openLock(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNotExist
 	}
@@ -170,6 +170,17 @@ func (s Store) openLocked(id string) (*Container, error) {
 	}
 	c.lock = lock
 	return c, nil
+}
+
+// openLock opens the lock of a container's directory and makes it where it is missing. os.OpenFile would bring up the
+// runtime's poller for it, with three more descriptors' worth of calls, to find out that locks cannot be waited for so.
+func openLock(dir string) (*os.File, error) {
+	path := filepath.Join(dir, lockName)
+	fd, err := hostfile.Open(path, unix.O_RDWR|unix.O_CREAT, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 // holds reports whether the lock is the one in the directory and not that of a container which was deleted.
@@ -201,7 +212,7 @@ func (s Store) make(id string) (*Container, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make state directory of container %s: %w", id, err)
 	}
-	lock, err := os.OpenFile(filepath.Join(c.dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	lock, err := openLock(c.dir)
 	if err != nil {
 		os.Remove(c.dir)
 		return nil, fmt.Errorf("make state directory of container %s: %w", id, err)
