@@ -303,9 +303,25 @@ func (d *decoder) text() (string, error) {
 	if err != nil || simple {
 		return string(raw), err
 	}
+	return d.escaped(begin)
+}
+
+// escaped reads the string that begins there and has been passed.
+func (d *decoder) escaped(begin int) (string, error) {
 	var s string
-	err = json.Unmarshal(d.data[begin:d.at], &s)
+	err := json.Unmarshal(d.data[begin:d.at], &s)
 	return s, err
+}
+
+// skipText passes a string; a bad one is an error all the same.
+func (d *decoder) skipText() error {
+	d.space()
+	begin := d.at
+	_, simple, err := d.literal()
+	if err == nil && !simple {
+		_, err = d.escaped(begin)
+	}
+	return err
 }
 
 // digits reads a number (RFC 8259, section 6) and says whether it is a whole one.
@@ -384,7 +400,7 @@ func (d *decoder) skip(depth int) error {
 	switch c := d.next(); {
 	case c == '{':
 		return d.members(func() error {
-			if _, err := d.text(); err != nil {
+			if err := d.skipText(); err != nil {
 				return err
 			}
 			if err := d.take(':'); err != nil {
@@ -395,8 +411,7 @@ func (d *decoder) skip(depth int) error {
 	case c == '[':
 		return d.elements(func() error { return d.skip(depth + 1) })
 	case c == '"':
-		_, err := d.text()
-		return err
+		return d.skipText()
 	case d.word("true") || d.word("false") || d.word("null"):
 		return nil
 	}

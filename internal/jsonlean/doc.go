@@ -58,7 +58,10 @@ func appendFields(list []field, t reflect.Type, at []int) ([]field, error) {
 		if tag == "-" {
 			continue
 		}
-		index := append(at[:len(at):len(at)], i)
+		index := f.Index
+		if len(at) > 0 {
+			index = append(at[:len(at):len(at)], i)
+		}
 		if f.Anonymous {
 			if tag != "" || f.Type.Kind() != reflect.Struct {
 				return nil, errOther
