@@ -113,7 +113,7 @@ func unloadNFTables(t *testing.T, keep ...string) {
 	}
 	// What dead namespaces of earlier tests hold is let go in the kernel's own time.
 	eventually(t, "nf_tables to be unloaded", func() bool {
-		_ = sh(`nft flush ruleset; nsenter --net=/proc/1/ns/net nft flush ruleset`)
+		_ = sh(`nft flush ruleset; nsenter --net=` + work + `/machine nft flush ruleset`)
 		_ = sh(`for i in 1 2 3 4; do for m in $(lsmod | sed -n 's/^\(nft_[a-z0-9_]*\|nf_tables\) .*/\1/p'); do rmmod $m 2>/dev/null || true; done; done`)
 		_, err := os.Stat("/sys/module/nf_tables")
 		return err != nil

@@ -1,11 +1,12 @@
-// Package network tests the networks of gcr with real traffic. The test binary moves itself into a network and a
-// mount namespace of its own before anything else: that is the "host" of the tests, with its own routes, firewall,
+// Package network tests the networks of gcr with real traffic. The test binary moves itself into a network, a mount
+// and a PID namespace of its own before anything else: that is the "host" of the tests, with its own routes, firewall,
 // /run and /var/lib/gcr. Nothing of the machine is touched.
 package network
 
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -33,8 +34,11 @@ func TestMain(m *testing.M) {
 		fmt.Println("skipped: the tests of networks need root, for bridges and namespaces")
 		os.Exit(0)
 	}
-	if os.Getenv(inside) == "" {
+	switch {
+	case os.Getenv(inside) == "":
 		os.Exit(outside())
+	case os.Getpid() == 1:
+		os.Exit(first())
 	}
 	os.Exit(prepared(m))
 }
@@ -66,7 +70,8 @@ func outside() int {
 	c := exec.Command("/proc/self/exe", os.Args[1:]...)
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
 	c.Env = append(os.Environ(), inside+"="+dir)
-	c.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	// The kernel ends all of a PID namespace with its first process: no daemon of a test outlives it, however it ends.
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	// The thread that starts a child with Pdeathsig must live as long.
 	runtime.LockOSThread()
 	if err := c.Run(); err != nil {
@@ -79,12 +84,39 @@ func outside() int {
 	return 0
 }
 
+// first is the first process of the PID namespace: it starts the tests, and reaps what they leave as an init does.
+func first() int {
+	must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+	if os.Getenv("GCR_VM_PLACE") != "" {
+		machine := filepath.Join(os.Getenv(inside), "machine")
+		must(os.WriteFile(machine, nil, 0o600))
+		must(unix.Mount("/proc/1/ns/net", machine, "", unix.MS_BIND, ""))
+	}
+	must(unix.Mount("proc", "/proc", "proc", 0, ""))
+	p, err := os.StartProcess("/proc/self/exe", os.Args, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	must(err)
+	for {
+		var ws unix.WaitStatus
+		pid, err := unix.Wait4(-1, &ws, 0, nil)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			fmt.Println("wait for the tests:", err)
+			return 1
+		case pid == p.Pid && ws.Exited():
+			return ws.ExitStatus()
+		case pid == p.Pid:
+			fmt.Println("the tests ended by signal", ws.Signal())
+			return 1
+		}
+	}
+}
+
 func prepared(m *testing.M) int {
 	// Its settings are there when the module is; without it one test skips.
 	_ = exec.Command("modprobe", "br_netfilter").Run()
 	work = os.Getenv(inside)
 	gcr, agent, rootfs = filepath.Join(work, "gcr"), filepath.Join(work, "agent"), filepath.Join(work, "root")
-	must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
 	must(os.MkdirAll("/var/lib/gcr", 0o755))
 	for _, d := range []string{"/run", "/var/lib/gcr"} {
 		must(unix.Mount("tmpfs", d, "tmpfs", 0, ""))
