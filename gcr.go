@@ -60,7 +60,7 @@ see gcr run --explain, --trace and --step.`,
 		Version:       version,
 	}
 	root.SetVersionTemplate("gcr version {{.Version}}" + revision() + "\n")
-	root.AddCommand(runCommand(&status), networkcmd.Command(), seccompcmd.Command())
+	root.AddCommand(runCommand(&status), networkcmd.Command(engine.CleanUp), seccompcmd.Command())
 	root.AddCommand(imagecmd.Commands()...)
 	root.SetArgs(args)
 	if err := root.Execute(); err != nil {

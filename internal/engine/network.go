@@ -247,7 +247,7 @@ func (r *run) connect(opts *launch.Options) error {
 	return nil
 }
 
-// cleanUp takes away what a killed gcr has left of a container outside its state directory.
-func cleanUp(dir string) error {
+// CleanUp takes away what a killed gcr has left of a container outside its state directory.
+func CleanUp(dir string) error {
 	return errors.Join(network.Clean(dir), cleanCgroup(dir))
 }

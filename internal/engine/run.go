@@ -356,11 +356,11 @@ func (r *run) start() (int, error) {
 		log.Printf("[run] as pid %d", os.Getpid())
 	}
 	root := r.stateRoot()
-	if err := state.Sweep(root, cleanUp); err != nil {
+	if err := state.Sweep(root, CleanUp); err != nil {
 		r.note(err.Error())
 	}
 	var err error
-	if r.dir, err = state.Create(root, filepath.Base(r.path)); err != nil {
+	if r.dir, err = state.Create(root, filepath.Base(r.path), CleanUp); err != nil {
 		return StatusGCR, err
 	}
 	r.close_ = append(r.close_, func() {

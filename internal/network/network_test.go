@@ -101,7 +101,7 @@ func FuzzNetworkFlag(f *testing.F) {
 // dirOf makes a living container with a record.
 func dirOf(t *testing.T, root, id string) (*state.Dir, owner) {
 	t.Helper()
-	d, err := state.Create(root, id)
+	d, err := state.Create(root, id, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

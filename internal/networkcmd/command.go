@@ -1,6 +1,6 @@
 // Package networkcmd holds the commands about networks: gcr network create, ls, inspect, rm, prune, explain.
 //
-//	root.AddCommand(networkcmd.Command())
+//	root.AddCommand(networkcmd.Command(engine.CleanUp))
 package networkcmd
 
 import (
@@ -19,8 +19,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Command is the command gcr network.
-func Command() *cobra.Command {
+// Command is the command gcr network. cleanUp takes away what a dead container has left outside of a state directory.
+func Command(cleanUp func(dir string) error) *cobra.Command {
 	c := &cobra.Command{
 		Use: "network", Short: "Make, list and explain the networks of containers",
 		Long: `A network is a bridge of this machine, with addresses for the containers that are plugged into it. The
@@ -33,7 +33,7 @@ Without root a container gets its network from pasta (pasta(1)) and needs none o
   gcr run --network web -p 8080:80 ubuntu ./app      # reaches the other one as "db"
   gcr network explain                                # the way of a packet, with counters`,
 	}
-	c.AddCommand(create(), list(), inspect(), remove(), prune(), explain())
+	c.AddCommand(create(), list(), inspect(), remove(), prune(cleanUp), explain())
 	return c
 }
 
@@ -230,11 +230,11 @@ func remove() *cobra.Command {
 	}
 }
 
-func prune() *cobra.Command {
+func prune(cleanUp func(string) error) *cobra.Command {
 	return &cobra.Command{
 		Use: "prune", Short: "Remove networks that no container uses, and what killed containers have left", Args: cobra.NoArgs,
 		RunE: rooted(func(s *network.Store, c *cobra.Command, _ []string) error {
-			if err := state.Sweep(state.Root(0, "", ""), network.Clean); err != nil {
+			if err := state.Sweep(containers(), cleanUp); err != nil {
 				return err
 			}
 			removed, err := s.Prune()

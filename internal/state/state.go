@@ -1,7 +1,7 @@
 // Package state keeps what is on disk about the containers of gcr: one directory for each, in a directory that
 // belongs to the caller alone.
 //
-//	dir, err := state.Create(root, "72741c42c0d4")
+//	dir, err := state.Create(root, "72741c42c0d4", cleanUp)
 //	if err != nil {
 //		return err
 //	}
@@ -48,8 +48,8 @@ type Dir struct {
 var ErrInUse = errors.New("a container of this name is running")
 
 // Create makes the directory of a container below root and locks it. One that a killed process has left under
-// the same name is removed first.
-func Create(root, name string) (*Dir, error) {
+// the same name is removed first, after clean, as [Sweep] does it.
+func Create(root, name string, clean func(path string) error) (*Dir, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func Create(root, name string) (*Dir, error) {
 		if !errors.Is(err, fs.ErrExist) {
 			return d, err
 		}
-		if err := removeDead(path); err != nil {
+		if err := removeDead(path, clean); err != nil {
 			return nil, err
 		}
 	}
@@ -179,6 +179,11 @@ func sweep(path string, clean func(string) error) error {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil // alive
 	}
+	return cleanAll(path, clean)
+}
+
+// cleanAll removes a dead container that the caller has locked.
+func cleanAll(path string, clean func(string) error) error {
 	if clean != nil {
 		if err := clean(path); err != nil {
 			return fmt.Errorf("clean up after container %s: %w", filepath.Base(path), err)
@@ -208,7 +213,7 @@ func removeAll(path string) error {
 }
 
 // removeDead makes way for a new container of the same name.
-func removeDead(path string) error {
+func removeDead(path string, clean func(string) error) error {
 	lock, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		_ = os.Remove(path)
@@ -221,5 +226,5 @@ func removeDead(path string) error {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return fmt.Errorf("make container %s: %w", filepath.Base(path), ErrInUse)
 	}
-	return removeAll(path)
+	return cleanAll(path, clean)
 }

@@ -34,7 +34,7 @@ func TestCreateBesideSweeps(t *testing.T) {
 	for m := range 4 {
 		makers.Go(func() {
 			for i := range 200 {
-				d, err := Create(root, fmt.Sprintf("c%d-%d", m, i))
+				d, err := Create(root, fmt.Sprintf("c%d-%d", m, i), nil)
 				if err != nil {
 					t.Error(err)
 					return
@@ -66,11 +66,11 @@ func TestCreateBesideSweeps(t *testing.T) {
 // TestOneName gives one name to one container at a time, and to the next when that is dead.
 func TestOneName(t *testing.T) {
 	root := t.TempDir()
-	d, err := Create(root, "web")
+	d, err := Create(root, "web", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Create(root, "web"); !errors.Is(err, ErrInUse) {
+	if _, err := Create(root, "web", nil); !errors.Is(err, ErrInUse) {
 		t.Errorf("the name of a running container: %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(d.Path, "old"), nil, 0o600); err != nil {
@@ -80,9 +80,19 @@ func TestOneName(t *testing.T) {
 	if Alive(d.Path) {
 		t.Error("a container without a lock is alive")
 	}
-	n, err := Create(root, "web")
+	cleaned := ""
+	n, err := Create(root, "web", func(path string) error {
+		if _, err := os.Stat(filepath.Join(path, "old")); err != nil {
+			t.Error("nothing is left to clean up by:", err)
+		}
+		cleaned = path
+		return nil
+	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if cleaned != n.Path {
+		t.Errorf("cleaned up after %q", cleaned)
 	}
 	if _, err := os.Stat(filepath.Join(n.Path, "old")); err == nil {
 		t.Error("the new container has files of the dead one")

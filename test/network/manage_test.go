@@ -193,11 +193,12 @@ func TestRandomKills(t *testing.T) {
 		wait       time.Duration
 	}
 	jobs := make(chan job)
+	ids := t.TempDir()
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
 			for j := range jobs {
-				args := []string{"run", "--quiet"}
+				args := []string{"run", "--quiet", "--cidfile", filepath.Join(ids, fmt.Sprint(j.n))}
 				if j.network > 0 {
 					args = append(args, "--network", "busy")
 				}
@@ -238,6 +239,28 @@ func TestRandomKills(t *testing.T) {
 	close(jobs)
 	wg.Wait()
 	nothingLeft(t)
+	begun, err := os.ReadDir(ids)
+	must(err)
+	for _, n := range begun {
+		id, err := os.ReadFile(filepath.Join(ids, n.Name()))
+		must(err)
+		for _, glob := range []string{"/sys/fs/cgroup/gcr-", "/sys/fs/cgroup/*/gcr-", "/sys/fs/cgroup/*/*/gcr-"} {
+			if left, _ := filepath.Glob(glob + string(id)); len(id) > 0 && len(left) > 0 {
+				t.Errorf("container %s has left %v", n.Name(), left)
+			}
+		}
+	}
+	own, err := os.Readlink("/proc/self/ns/net")
+	must(err)
+	procs, err := filepath.Glob("/proc/[0-9]*")
+	must(err)
+	for _, p := range procs {
+		if ns, err := os.Readlink(p + "/ns/net"); err == nil && ns != own {
+			cmdline, _ := os.ReadFile(p + "/cmdline")
+			t.Errorf("a process is left in network namespace %s: %s %q", ns, p, cmdline)
+		}
+	}
+	t.Logf("%d containers got as far as an id", len(begun))
 }
 
 // nothingLeft checks that a last command leaves the host as it was before the first.
