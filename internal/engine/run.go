@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -289,9 +290,18 @@ func (r *run) cgroup(ch cgroup.Host) (plan.Cgroup, error) {
 			return out, err
 		}
 		r.cplan = cp
-		out.Writes, out.Shell = lines(cp.String()), lines(cp.Shell())
+		out.Writes = lines(cp.String())
+		for _, l := range lines(cp.Shell()) {
+			// The script stays outside, and can remove the cgroup.
+			if file, ok := strings.CutPrefix(l, "echo $$ > "); ok {
+				out.Join = append(out.Join, "echo $BASHPID > "+file)
+			} else {
+				out.Shell = append(out.Shell, l)
+			}
+		}
 		st := cp.State()
 		for _, d := range cp.Dirs {
+			out.Undo = append(out.Undo, "rmdir "+shellWord(d.Dir()))
 			paths[d.Key] = st.Paths[d.Key]
 			if d.Key == "" {
 				out.Into = true

@@ -168,7 +168,7 @@ func makeBridge(d *Definition) error {
 		return err
 	}
 	defer b.close()
-	b.bridge(d.Bridge, macFor(d.Gateway4), d.MTU)
+	b.bridge(d.Bridge, macFor(cmp.Or(d.Gateway4, d.Gateway6)), d.MTU)
 	if err := b.run(); err != nil {
 		return err
 	}
@@ -197,13 +197,18 @@ func makeBridge(d *Definition) error {
 	return writeSysctl("net/ipv4/conf/"+d.Bridge+"/route_localnet", "1")
 }
 
-// letThrough makes the host pass packets on between interfaces.
-func letThrough(defs []*Definition) error {
-	v4, v6 := false, false
+// families says which families some networks have.
+func families(defs []*Definition) (v4, v6 bool) {
 	for _, d := range defs {
 		v4 = v4 || d.Subnet4.IsValid()
 		v6 = v6 || d.Subnet6.IsValid() && hasIPv6()
 	}
+	return v4, v6
+}
+
+// letThrough makes the host pass packets on between interfaces.
+func letThrough(defs []*Definition) error {
+	v4, v6 := families(defs)
 	if v4 {
 		if err := writeSysctl("net/ipv4/ip_forward", "1"); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -64,10 +65,13 @@ func (s *Store) NewPlan(c Caller, r *Request) (*Plan, error) {
 	for _, a := range r.Attach {
 		d, err := s.Load(a.Network)
 		if errors.Is(err, ErrNoNetwork) && a.Network == DefaultName {
-			d, err = s.Propose(Definition{Name: DefaultName}, hasIPv6())
+			d, err = s.Propose(Definition{Name: DefaultName}, true, hasIPv6())
 		}
 		if err != nil {
 			return nil, err
+		}
+		if !d.Subnet4.IsValid() && !hasIPv6() {
+			return nil, &Error{What: "join network " + d.Name, Flag: "--network", Cause: text("it has IPv6 only, and this kernel has none"), Hint: "gcr network create makes one with IPv4"}
 		}
 		if a.IP.IsValid() && !d.Subnet4.IsValid() || a.IP6.IsValid() && !d.Subnet6.IsValid() {
 			return nil, &Error{What: "give the container an address", Flag: "--ip, --ip6", Cause: text("network " + d.String() + " has no subnet of that kind")}
@@ -200,7 +204,7 @@ func (c *Connection) allocate() error {
 		}
 		mac := a.MAC
 		if mac == nil {
-			mac = macFor(e.Address4)
+			mac = macFor(cmp.Or(e.Address4, e.Address6))
 		}
 		e.MAC = mac.String()
 	}

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -68,7 +69,7 @@ func (p *Plan) preview() *Record {
 		e.Address6 = p.store.peek(d, d.Subnet6, d.Gateway6, a.IP6)
 		e.MAC = a.MAC.String()
 		if a.MAC == nil {
-			e.MAC = macFor(e.Address4).String()
+			e.MAC = macFor(cmp.Or(e.Address4, e.Address6)).String()
 		}
 		r.Endpoints = append(r.Endpoints, e)
 	}
@@ -93,7 +94,13 @@ func (p *Plan) Detail() []string {
 			say("rtnetlink in the container: default routes via %s", both(d.Gateway4, d.Gateway6))
 		}
 	}
-	say("sysctl net.ipv4.ip_forward=1, net.ipv6.conf.all.forwarding=1, unless they are set")
+	v4, v6 := families(p.Defs)
+	if v4 {
+		say("sysctl net.ipv4.ip_forward=1, unless it is set")
+	}
+	if v6 {
+		say("sysctl net.ipv6.conf.all.forwarding=1, unless it is set; before that accept_ra=2 where it is 1")
+	}
 	say("nftables: table inet %s, unless it is there", TableName)
 	for _, m := range p.elements(r) {
 		for _, e := range m.elements {
@@ -154,7 +161,8 @@ func (p *Plan) Enter() string {
 	return ""
 }
 
-// Shell is the same as commands of ip(8), sysctl(8) and nft(8), for a learner to type.
+// Shell is the same as commands of ip(8), sysctl(8) and nft(8), for a learner to type; a line that begins with "undo: "
+// is for the end.
 func (p *Plan) Shell() []string {
 	if p.Mode == Slirp {
 		return []string{"# In another terminal, once the container runs: " + strings.Join(p.userCommand("PID"), " ")}
@@ -166,13 +174,16 @@ func (p *Plan) Shell() []string {
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	r := p.preview()
 	for _, d := range p.Defs {
-		say("ip link show %[1]s >/dev/null 2>&1 || ip link add %[1]s type bridge", d.Bridge)
+		say("ip link show %[1]s >/dev/null 2>&1 || ip link add %[1]s address %[2]s type bridge", d.Bridge, macFor(cmp.Or(d.Gateway4, d.Gateway6)))
 		for _, g := range []netip.Prefix{netip.PrefixFrom(d.Gateway4, d.Subnet4.Bits()), netip.PrefixFrom(d.Gateway6, d.Subnet6.Bits())} {
 			if g.IsValid() {
 				say("ip addr replace %s dev %s%s", g, d.Bridge, nodad(g.Addr()))
 			}
 		}
 		say("ip link set %s up", d.Bridge)
+		if d.Gateway6.IsValid() {
+			say("sysctl -qw net.ipv6.conf.%s.accept_ra=0", d.Bridge)
+		}
 		if d.Gateway4.IsValid() {
 			say("sysctl -qw net.ipv4.conf.%s.route_localnet=1", d.Bridge)
 		}
@@ -180,7 +191,9 @@ func (p *Plan) Shell() []string {
 			say("ip -6 route replace local ::1 dev %s table local metric 2050", d.Bridge)
 		}
 	}
-	say("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
+	for _, line := range forwarding(p.Defs) {
+		say("%s", line)
+	}
 	defs, _ := p.store.List()
 	for _, d := range p.Defs {
 		known := false
@@ -193,14 +206,7 @@ func (p *Plan) Shell() []string {
 	}
 	say("nft list table inet %s >/dev/null 2>&1 || nft -f - <<'NFT'\n%sNFT", TableName, wanted(defs, nil, proxy6()))
 	say("ip netns add %s", shellSpace)
-	undo := "ip netns del " + shellSpace
-	for _, m := range p.elements(r) {
-		for _, e := range m.elements {
-			key, _, _ := strings.Cut(e.text, " : ")
-			undo += fmt.Sprintf("; nft delete element inet %s %s \"{ %s }\" 2>/dev/null", TableName, m.name, key)
-		}
-	}
-	say("trap '%s' EXIT", undo)
+	say("undo: ip netns del %s", shellSpace)
 	way4, way6 := false, false
 	for i, d := range p.Defs {
 		e := r.Endpoints[i]
@@ -228,7 +234,24 @@ func (p *Plan) Shell() []string {
 	for _, m := range p.elements(r) {
 		for _, e := range m.elements {
 			say("nft add element inet %s %s '{ %s }'", TableName, m.name, e.text)
+			key, _, _ := strings.Cut(e.text, " : ")
+			say("undo: nft delete element inet %s %s '{ %s }'", TableName, m.name, key)
 		}
+	}
+	return out
+}
+
+// forwarding is what letThrough does, as commands.
+func forwarding(defs []*Definition) []string {
+	var out []string
+	v4, v6 := families(defs)
+	if v4 {
+		out = append(out, "sysctl -qw net.ipv4.ip_forward=1")
+	}
+	if v6 {
+		out = append(out, "# A router ignores router advertisements unless accept_ra is 2.",
+			`[ "$(sysctl -n net.ipv6.conf.all.forwarding)" = 1 ] || for f in /proc/sys/net/ipv6/conf/*/accept_ra; do if [ "$(cat "$f")" = 1 ]; then echo 2 >"$f"; fi; done`,
+			"sysctl -qw net.ipv6.conf.all.forwarding=1")
 	}
 	return out
 }

@@ -38,7 +38,7 @@ func (c *Connection) holdPorts() error {
 		if p.HostPort == 0 {
 			p.HostPort = p.ContainerPort // where sockets cannot choose one, as for SCTP
 			if p.Proto != "sctp" {
-				port, err := freePort(p)
+				port, err := freePort(p, e.Address4.IsValid())
 				if err != nil {
 					return portError(p, err)
 				}
@@ -119,11 +119,11 @@ func hold(p Port, suffix string) (holder, error) {
 	return holder{}, nil
 }
 
-// freePort lets the kernel choose a port.
-func freePort(p Port) (uint16, error) {
+// freePort lets the kernel choose a port: an IPv4 one if there may be such.
+func freePort(p Port, ipv4 bool) (uint16, error) {
 	v4, _ := p.families()
 	suffix := "6"
-	if v4 {
+	if v4 && ipv4 {
 		suffix = "4"
 	}
 	h, err := hold(p, suffix)

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
 	"path/filepath"
@@ -48,7 +49,7 @@ func (s *Store) Members(name string) []Member {
 			out = append(out, m)
 		}
 	}
-	slices.SortFunc(out, func(a, b Member) int { return a.Address4.Compare(b.Address4) })
+	slices.SortFunc(out, func(a, b Member) int { return cmp.Or(a.Address4.Compare(b.Address4), a.Address6.Compare(b.Address6)) })
 	return out
 }
 

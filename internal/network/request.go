@@ -1,7 +1,7 @@
 package network
 
 import (
-	"crypto/rand"
+	"crypto/sha256"
 	"fmt"
 	"net"
 	"net/netip"
@@ -252,15 +252,16 @@ func parseMAC(s string) (net.HardwareAddr, error) {
 	return m, nil
 }
 
-// macFor makes the address of a card from its IPv4 address, so that what neighbours remember stays right when
-// the address goes to another container; without one it is random. The first byte says locally administered.
+// macFor makes the address of a card from its IP address, so that what neighbours remember stays right when the
+// address goes to another container: from all of an IPv4 address, from a digest of an IPv6 one. The first byte says
+// locally administered.
 func macFor(a netip.Addr) net.HardwareAddr {
 	m := net.HardwareAddr{0x02, 0x67, 0, 0, 0, 0}
-	if a.Is4() {
-		b := a.As4()
-		copy(m[2:], b[:])
-		return m
+	b := a.AsSlice()
+	if a.Is6() {
+		sum := sha256.Sum256(b)
+		b, m[1] = sum[:4], 0x68
 	}
-	_, _ = rand.Read(m[1:])
+	copy(m[2:], b)
 	return m
 }

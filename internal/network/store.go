@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -76,8 +77,8 @@ func (s *Store) Load(name string) (*Definition, error) {
 func (s *Store) file(name string) string { return filepath.Join(s.Config, name+".json") }
 
 // Propose fills in what a new network leaves open: subnets, gateways and the name of the bridge. It changes
-// nothing. ipv6 asks for an IPv6 subnet even if none is given.
-func (s *Store) Propose(d Definition, ipv6 bool) (*Definition, error) {
+// nothing. ipv4 and ipv6 ask for a subnet of the kind: of IPv4 if none at all is given, of IPv6 beside one of IPv4 too.
+func (s *Store) Propose(d Definition, ipv4, ipv6 bool) (*Definition, error) {
 	if err := checkName("", d.Name); err != nil {
 		return nil, err
 	}
@@ -88,6 +89,10 @@ func (s *Store) Propose(d Definition, ipv6 bool) (*Definition, error) {
 	others, err := s.List()
 	if err != nil {
 		return nil, err
+	}
+	if d.Name == DefaultName {
+		// The bridge may be there before the network is: made by the script of --explain=shell.
+		routes = slices.DeleteFunc(routes, func(t taken) bool { return t.link == DefaultName })
 	}
 	have := routes
 	for _, o := range others {
@@ -101,7 +106,7 @@ func (s *Store) Propose(d Definition, ipv6 bool) (*Definition, error) {
 		}
 	}
 	given4, given6 := d.Subnet4.IsValid(), d.Subnet6.IsValid()
-	if !given4 && !given6 {
+	if ipv4 && !given4 && !given6 {
 		bits := 24
 		if d.Name == DefaultName {
 			bits = 22 // a bridge has room for 1023 ports
@@ -156,7 +161,7 @@ func (s *Store) freeBridge(name string, others []*Definition) string {
 }
 
 // Create makes a network: its definition, no interface yet.
-func (s *Store) Create(d Definition, ipv6 bool) (*Definition, error) {
+func (s *Store) Create(d Definition, ipv4, ipv6 bool) (*Definition, error) {
 	l, err := s.lock(unix.LOCK_EX)
 	if err != nil {
 		return nil, err
@@ -165,7 +170,7 @@ func (s *Store) Create(d Definition, ipv6 bool) (*Definition, error) {
 	if _, err := os.Stat(s.file(d.Name)); err == nil {
 		return nil, &Error{What: "create network " + d.Name, Cause: text("there is one of that name"), Hint: "gcr network inspect " + d.Name}
 	}
-	p, err := s.Propose(d, ipv6)
+	p, err := s.Propose(d, ipv4, ipv6)
 	if err != nil {
 		return nil, err
 	}

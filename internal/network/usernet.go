@@ -66,7 +66,7 @@ func (p *Plan) checkUserPorts() error {
 			return &Error{What: "publish " + q.String(), Flag: "-p", Cause: text("slirp4netns publishes on IPv4 addresses only"), Hint: "install pasta (package passt)"}
 		}
 		if q.HostPort == 0 {
-			port, err := freePort(*q)
+			port, err := freePort(*q, true)
 			if err != nil {
 				return portError(*q, err)
 			}

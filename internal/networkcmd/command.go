@@ -57,7 +57,7 @@ func (t text) Error() string { return string(t) }
 func create() *cobra.Command {
 	var d network.Definition
 	var subnets, gateways, labels []string
-	ipv6 := true
+	ipv4, ipv6 := true, true
 	c := &cobra.Command{
 		Use: "create [flags] NAME", Short: "Make a network", Args: cobra.ExactArgs(1),
 		RunE: rooted(func(s *network.Store, c *cobra.Command, args []string) error {
@@ -78,6 +78,9 @@ func create() *cobra.Command {
 			}
 			if d.Subnet6.IsValid() && !ipv6 {
 				return &network.Error{What: "create network " + d.Name, Flag: "--ipv6=false", Cause: text("--subnet " + d.Subnet6.String() + " is IPv6"), Hint: "leave one of them out"}
+			}
+			if d.Subnet4.IsValid() && !ipv4 {
+				return &network.Error{What: "create network " + d.Name, Flag: "--ipv4=false", Cause: text("--subnet " + d.Subnet4.String() + " is IPv4"), Hint: "leave one of them out"}
 			}
 			for _, v := range gateways {
 				a, err := netip.ParseAddr(v)
@@ -100,7 +103,7 @@ func create() *cobra.Command {
 				}
 				d.Labels[k] = v
 			}
-			n, err := s.Create(d, ipv6)
+			n, err := s.Create(d, ipv4, ipv6)
 			if err != nil {
 				return err
 			}
@@ -111,6 +114,7 @@ func create() *cobra.Command {
 	f := c.Flags()
 	f.StringArrayVar(&subnets, "subnet", nil, "`PREFIX` of the addresses, such as 10.200.0.0/24; a second one for IPv6")
 	f.StringArrayVar(&gateways, "gateway", nil, "`IP` of the host in the network (default: the first of the subnet)")
+	f.BoolVar(&ipv4, "ipv4", true, "give containers an IPv4 address; without it, or with an IPv6 --subnet alone, IPv6 only")
 	f.BoolVar(&ipv6, "ipv6", true, "give containers an IPv6 address too")
 	f.IntVar(&d.MTU, "mtu", 0, "largest packet in `BYTES` (default 1500)")
 	f.BoolVar(&d.Internal, "internal", false, "no way out of the network, and none in but from the host")

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"gcr/internal/program"
@@ -145,6 +146,11 @@ func (p *Plan) MarshalJSON() ([]byte, error) {
 func (p *Plan) ExplainShell(w io.Writer) error {
 	t := &textWriter{w: w}
 	t.printf("#!/bin/bash\n# What gcr does, in shell. Each comment says why.\nset -eu\n")
+	undoes := p.undoes()
+	if undoes {
+		t.printf("\n# At the end, what has been made outside of the container is taken away, the last first.\n%s\n%s\n", "undo=()",
+			`trap 'for ((i = ${#undo[@]} - 1; i >= 0; i--)); do eval "${undo[i]}" || true; done' EXIT`)
+	}
 	for _, s := range p.Host {
 		if len(s.Shell) > 0 {
 			t.comment(s.Info)
@@ -169,8 +175,32 @@ func (p *Plan) ExplainShell(w io.Writer) error {
 		end += "_"
 	}
 	t.printf("\n# Start a process in its namespaces. What it does there is the text between the two lines %s.\n", end)
-	t.printf("%sunshare %s bash -eu -c \"$(cat <<'%s'\n%s%s\n)\"\n", p.enter(), p.unshareFlags(), end, inner.String(), end)
+	enter := "exec "
+	if p.in.Network != nil && p.in.Network.Enter != "" {
+		enter += p.in.Network.Enter + " "
+	}
+	if undoes {
+		// The script goes on afterwards.
+		t.printf("(\n")
+		for _, l := range p.in.Cgroup.Join {
+			t.printf("%s\n", l)
+		}
+	}
+	t.printf("%sunshare %s bash -eu -c \"$(cat <<'%s'\n%s%s\n)\"\n", enter, p.unshareFlags(), end, inner.String(), end)
+	if undoes {
+		t.printf(")\n")
+	}
 	return t.err
+}
+
+// undo is a line of the script that remembers a command for its end.
+func undo(command string) string { return "undo+=(" + shellQuote(command) + ")" }
+
+// undoes reports whether a step of the host side has something to take away.
+func (p *Plan) undoes() bool {
+	return slices.ContainsFunc(p.Host, func(s HostStep) bool {
+		return slices.ContainsFunc(s.Shell, func(l string) bool { return strings.HasPrefix(l, "undo+=(") })
+	})
 }
 
 func (t *textWriter) comment(info Info) {
@@ -178,14 +208,6 @@ func (t *textWriter) comment(info Info) {
 	for _, l := range wrap(info.What+": "+info.Why, 100) {
 		t.printf("# %s\n", l)
 	}
-}
-
-// enter is what stands before unshare(1). A script that has connected a network goes on afterwards, to take it away.
-func (p *Plan) enter() string {
-	if p.in.Network != nil && p.in.Network.Enter != "" {
-		return p.in.Network.Enter + " "
-	}
-	return "exec "
 }
 
 // unshareFlags are the options of unshare(1) for the namespaces of the plan.

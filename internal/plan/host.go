@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"gcr/internal/program"
@@ -46,6 +47,7 @@ func (b *builder) hostSteps() []HostStep {
 			detail = append(detail, fmt.Sprintf("write %s/%s (%d bytes)", b.in.StateDir, f.Name, len(f.Content)))
 			shell = append(shell, fmt.Sprintf("printf %%s %s >%s", shellQuote(f.Content), shellQuote(b.in.StateDir+"/"+f.Name)))
 		}
+		shell = append(shell, undo("rm -rf "+shellQuote(b.in.StateDir)))
 		out = append(out, HostStep{MakeStateDir, Info{
 			What: "make the container's state directory",
 			Why:  "what belongs to this container is found here by the next command, also after a crash; its files are hosts, resolv.conf and hostname, which the container sees in /etc",
@@ -56,7 +58,7 @@ func (b *builder) hostSteps() []HostStep {
 		out = append(out, HostStep{MakeCgroup, Info{
 			What: "make the cgroup and set its limits", Field: "linux.resources", Man: "cgroups(7)",
 			Why: "a cgroup counts and limits what a group of processes uses; the limits stand before the first process enters",
-		}, b.in.Cgroup.Writes, b.in.Cgroup.Shell})
+		}, b.in.Cgroup.Writes, cgroupShell(b.in.Cgroup)})
 	}
 	out = append(out,
 		HostStep{MakeImage, Info{
@@ -116,6 +118,14 @@ func (b *builder) hostSteps() []HostStep {
 		What: "listen to the program until the command has taken over",
 		Why:  "a failed call is reported as its number and error, and becomes words here",
 	}, []string{"recvmsg(sync) until its end"}, nil})
+}
+
+func cgroupShell(c Cgroup) []string {
+	out := slices.Clone(c.Shell)
+	for _, l := range c.Undo {
+		out = append(out, undo(l))
+	}
+	return out
 }
 
 func cloneText(flags uint64) string {

@@ -1,6 +1,9 @@
 package plan
 
 import (
+	"slices"
+	"strings"
+
 	"gcr/internal/program"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -12,11 +15,14 @@ import (
 type Network struct {
 	Info   Info
 	Detail []string // the changes, one a line
-	// Shell does the same in a script; Enter is the command that runs another one in the connected namespace,
+	// Shell does the same in a script; what follows [UndoPrefix] in a line is done at its end. Enter is the command that runs another one in the connected namespace,
 	// for instance "nsenter --net=/run/netns/web".
 	Shell []string
 	Enter string
 }
+
+// UndoPrefix begins a line of a script whose command belongs to the end.
+const UndoPrefix = "undo: "
 
 func (b *builder) awaitNetwork() error {
 	if b.in.Network == nil {
@@ -35,7 +41,13 @@ func (b *builder) setUpNetwork() []HostStep {
 	if n == nil {
 		return nil
 	}
-	return []HostStep{{SetUpNetwork, n.Info, n.Detail, n.Shell}}
+	shell := slices.Clone(n.Shell)
+	for i, l := range shell {
+		if command, ok := strings.CutPrefix(l, UndoPrefix); ok {
+			shell[i] = undo(command)
+		}
+	}
+	return []HostStep{{SetUpNetwork, n.Info, n.Detail, shell}}
 }
 
 // awaitNetwork waits until the host side has connected the container.

@@ -140,6 +140,9 @@ type Cgroup struct {
 	Mounts []CgroupMount
 	// Writes says in words what is made and written, one a line; Shell does the same in a script.
 	Writes, Shell []string
+	// Join are the lines of the script by which a process enters; those of Shell take the script itself there if it is
+	// empty. Undo takes the cgroup away when the process has ended.
+	Join, Undo []string
 }
 
 // CgroupMount is one cgroup hierarchy as the container sees it.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -333,6 +334,9 @@ func TestWrongInput(t *testing.T) {
 		{[]string{"network", "create", "--subnet", "127.1.0.0/24", "a"}, []string{"cannot be given to containers"}},
 		{[]string{"network", "create", "--subnet", "x", "a"}, []string{"not an address with a prefix length"}},
 		{[]string{"network", "create", "--subnet", "10.50.0.0/24", "--gateway", "10.51.0.1", "a"}, []string{"no address of a host in"}},
+		{[]string{"network", "create", "--ipv4=false", "--ipv6=false", "a"}, []string{"neither an IPv4 nor an IPv6 subnet"}},
+		{[]string{"network", "create", "--ipv4=false", "--subnet", "10.50.0.0/24", "a"}, []string{"--ipv4=false", "is IPv4"}},
+		{[]string{"network", "create", "--ipv6=false", "--subnet", "fd00:5::/64", "a"}, []string{"--ipv6=false", "is IPv6"}},
 		{[]string{"network", "create", "--mtu", "10", "a"}, []string{"not between 68"}},
 		{[]string{"network", "create", "host"}, []string{"has a meaning"}},
 		{[]string{"network", "create", "../x"}, []string{"a character that cannot stand there"}},
@@ -414,19 +418,54 @@ func TestResolvers(t *testing.T) {
 	}
 }
 
-// TestScriptOfExplain runs what --explain=shell prints: the learner's container reaches the world as gcr's does.
+// TestScriptOfExplain runs what --explain=shell prints: the learner's container reaches the world as gcr's does, and is
+// reached by its published port. The script leaves nothing, whether its command ends well or not.
 func TestScriptOfExplain(t *testing.T) {
 	background(t, in("server", agent, "serve", "99"))
-	script := output(t, "run", "--explain=shell", "-p", "8085:80", "--network", "gcr0", "--security-opt", "seccomp=unconfined", "host", "bash", "-c", "exec 3<>/dev/tcp/"+server4+"/99; echo >&3; read -r a <&3; echo $a")
-	c := exec.Command("bash")
-	c.Stdin = strings.NewReader(script)
-	out, err := c.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), hostOut4) {
-		t.Errorf("%v: %s\n%s", err, out, script)
+	script := func(args ...string) (*exec.Cmd, string) {
+		text := output(t, append([]string{"run", "--explain=shell", "-p", "8085:80", "-p", "8085:80/udp", "--network", "gcr0", "--security-opt", "seccomp=unconfined"}, args...)...)
+		c := exec.Command("bash")
+		c.Stdin = strings.NewReader(text)
+		return c, text
 	}
-	if out, err := exec.Command("nft", "list", "table", "inet", "gcr").CombinedOutput(); err != nil || strings.Contains(string(out), "8085") {
-		t.Errorf("the script has left its published port: %v\n%s", err, out)
+	left := func(text string) {
+		t.Helper()
+		if out, err := exec.Command("nft", "list", "table", "inet", "gcr").CombinedOutput(); err != nil || strings.Contains(string(out), "8085") {
+			t.Errorf("the script has left its published port: %v\n%s", err, out)
+		}
+		if out, _ := exec.Command("ip", "netns", "list").Output(); strings.Contains(string(out), "gcr-shell") {
+			t.Errorf("the script has left its network namespace: %s", out)
+		}
+		if dirs, _ := filepath.Glob("/run/gcr/[^.]*"); len(dirs) > 0 {
+			t.Errorf("the script has left state directories: %v", dirs)
+		}
+		id := regexp.MustCompile("/gcr-[0-9a-f]{64}").FindString(text)
+		for _, glob := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
+			if dirs, _ := filepath.Glob(glob + id); id == "" || len(dirs) > 0 {
+				t.Errorf("the script has left cgroups: %q, %v", id, dirs)
+			}
+		}
 	}
+	for _, to := range []struct{ server, want string }{{server4, hostOut4}, {server6, hostOut6}} {
+		c, text := script("host", "timeout", "20", "bash", "-c", "exec 3<>/dev/tcp/"+to.server+"/99; echo >&3; read -r a <&3; echo $a; exit 7")
+		out, err := c.CombinedOutput()
+		if c.ProcessState.ExitCode() != 7 || !strings.Contains(string(out), to.want) {
+			t.Errorf("%v: %s\n%s", err, out, text)
+		}
+		left(text)
+	}
+	c, text := script("-v", filepath.Dir(agent)+":/mnt:ro", "host", "/mnt/agent", "serve", "80")
+	p := background(t, c)
+	for to, want := range map[string]string{hostIn4: client4, hostIn6: client6} {
+		for _, network := range []string{"tcp", "udp"} {
+			if got, err := ask("client", network, join(to, "8085")); err != nil || got != want {
+				t.Errorf("%s from the client to %s: %s, %v", network, to, got, err)
+			}
+		}
+	}
+	must(sh("kill -9 $(ip netns pids gcr-shell)"))
+	p.once.Do(func() { _ = p.cmd.Wait() })
+	left(text)
 }
 
 // TestBesideDroppingTables has a FORWARD chain that drops what nobody makes an exception for, as those of Docker
