@@ -283,6 +283,11 @@ func (c *Connection) Attach(pid int, netns *os.File) error {
 	if err := errors.Join(err, perr); err != nil {
 		return err
 	}
+	// What follows is the container's alone. Its leases keep the network from being removed.
+	lock.Close()
+	if err := c.configure(netns); err != nil {
+		return err
+	}
 	c.serveLoopback()
 	if err := c.record.write(); err != nil {
 		return err
@@ -290,12 +295,8 @@ func (c *Connection) Attach(pid int, netns *os.File) error {
 	return s.updateNames(c.record)
 }
 
+// makeLinks makes the veth pairs.
 func (c *Connection) makeLinks(netns *os.File) error {
-	inside, err := newBatchAt(netns)
-	if err != nil {
-		return err
-	}
-	defer inside.close()
 	host, err := newBatch()
 	if err != nil {
 		return err
@@ -313,9 +314,16 @@ func (c *Connection) makeLinks(netns *os.File) error {
 		}
 		host.vethPair(e.HostLink, e.Interface, bridge.index, netns, mac, d.MTU)
 	}
-	if err := host.run(); err != nil {
+	return host.run()
+}
+
+// configure sets the container's ends up.
+func (c *Connection) configure(netns *os.File) error {
+	inside, err := newBatchAt(netns)
+	if err != nil {
 		return err
 	}
+	defer inside.close()
 	// The container's first process sets lo up by itself.
 	way4, way6 := false, false
 	for i, d := range c.plan.Defs {
@@ -371,11 +379,6 @@ func (s *Store) release(r *Record) error {
 	if len(r.Endpoints) == 0 {
 		return done()
 	}
-	lock, err := s.lock(unix.LOCK_SH)
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
 	b, err := newBatch()
 	if err != nil {
 		return err
@@ -386,8 +389,20 @@ func (s *Store) release(r *Record) error {
 		// container's namespace, in the background: to wait for that here would take 50 ms.
 		b.unplug(e.HostLink)
 	}
-	errs := []error{b.run()}
+	// Where many containers come and go, most of this is waiting for the kernel's lock on all links (RTNL): beside the
+	// rules, which have another one, and without the store's.
+	unplugged := make(chan error, 1)
+	go func() { unplugged <- b.run() }()
+	lock, err := s.lock(unix.LOCK_SH)
+	if err != nil {
+		return errors.Join(err, <-unplugged)
+	}
+	defer lock.Close()
 	rebuild := len(r.Ports) > 0 && s.withdraw(r) != nil
+	if !rebuild {
+		lock.Close()
+	}
+	errs := []error{<-unplugged}
 	for _, e := range r.Endpoints {
 		s.releaseAddresses(e, r.owner())
 	}
