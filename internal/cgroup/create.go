@@ -1,12 +1,14 @@
 package cgroup
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,10 +17,20 @@ import (
 // exists is used if it is empty (its owner may have prepared it) and refused if processes are in it.
 //
 // A rootless caller without the right to make the group gets an Empty one if nothing asks for a limit.
-func (p Plan) Create() (*Group, error) {
+func (p Plan) Create() (*Group, error) { return p.CreateAround(nil) }
+
+// CreateAround is Create for a caller who wants to start a process in the group meanwhile. On a hybrid host, where the
+// unified hierarchy has no limits, born is called with its directory as soon as that is there, before those of the
+// other hierarchies. When they cannot be made, what born returned is called before the directory is taken away again:
+// it ends the process. On other hosts born is not called. It may be nil.
+func (p Plan) CreateAround(born func(dir int) (end func())) (*Group, error) {
 	g := &Group{version: p.Version}
 	var made []madeDir
+	var end func()
 	undo := func() {
+		if end != nil {
+			end()
+		}
 		g.Close()
 		remove(made)
 		made = nil
@@ -28,7 +40,7 @@ func (p Plan) Create() (*Group, error) {
 			m.parent.Close()
 		}
 	}()
-	for _, d := range p.Dirs {
+	for _, d := range p.inOrder() {
 		before := len(made)
 		dir, err := p.makeDir(d, &made)
 		if err != nil && p.optional && denied(err) && !p.writesTo(d) {
@@ -41,12 +53,24 @@ func (p Plan) Create() (*Group, error) {
 			return nil, err
 		}
 		g.dirs = append(g.dirs, groupDir{d.Key, d.Dir(), dir})
+		if d.Key == "" && p.Version == 1 && born != nil {
+			end = born(int(dir.Fd()))
+		}
 	}
 	if err := p.apply(g); err != nil {
 		undo()
 		return nil, err
 	}
 	return g, nil
+}
+
+// inOrder gives the directories in the order in which they are made: the unified one first.
+func (p Plan) inOrder() []Dir {
+	dirs := slices.Clone(p.Dirs)
+	slices.SortStableFunc(dirs, func(a, b Dir) int {
+		return cmp.Compare(min(len(a.Key), 1), min(len(b.Key), 1))
+	})
+	return dirs
 }
 
 func (p Plan) writesTo(d Dir) bool {
@@ -62,7 +86,13 @@ type madeDir struct {
 // remove takes directories back, the last one first.
 func remove(made []madeDir) {
 	for _, m := range slices.Backward(made) {
-		_ = unix.Unlinkat(int(m.parent.Fd()), m.name, unix.AT_REMOVEDIR)
+		// A process that has just ended may still count as one of the group's.
+		for range 100 {
+			if err := unix.Unlinkat(int(m.parent.Fd()), m.name, unix.AT_REMOVEDIR); !errors.Is(err, unix.EBUSY) {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
 		m.parent.Close()
 	}
 }

@@ -66,11 +66,7 @@ func (h Host) find(controller string) (Mount, bool) {
 
 // Detect reads /proc/self/mountinfo and /proc/self/cgroup (cgroups(7), proc(5)) and looks where the
 // caller may create groups. The error says what to mount when there is no cgroup file system at all.
-func Detect() (Host, error) { return DetectFor("") }
-
-// DetectFor is Detect for a group with the given linux.cgroupsPath. Where it is absolute, nobody asks where relative
-// paths lead, and Mount.Parent stays empty.
-func DetectFor(cgroupsPath string) (Host, error) {
+func Detect() (Host, error) {
 	mountinfo, err := hostfile.Read("/proc/self/mountinfo", 64<<20)
 	if err != nil {
 		return Host{}, &Error{Op: "read", Object: "/proc/self/mountinfo", Cause: err, Hint: "is /proc mounted?"}
@@ -94,9 +90,7 @@ func DetectFor(cgroupsPath string) (Host, error) {
 				m.Controllers = strings.Fields(string(list))
 			}
 		}
-		if !path.IsAbs(cgroupsPath) || h.Version == 2 && h.User != 0 {
-			m.Parent = writableParent(*m)
-		}
+		m.Parent = writableParent(*m)
 		if h.Version == 2 && h.User != 0 && m.Parent != "" {
 			m.Controllers = delegatedControllers(*m)
 		}

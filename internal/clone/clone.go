@@ -170,6 +170,22 @@ func Dup3(from, to int) Call {
 	return Call{unix.SYS_DUP3, [6]uintptr{uintptr(from), uintptr(to)}}
 }
 
+// Dup3Cloexec is dup3(2) with O_CLOEXEC: the copy is for calls of the child only.
+func Dup3Cloexec(from, to int) Call {
+	return Call{unix.SYS_DUP3, [6]uintptr{uintptr(from), uintptr(to), unix.O_CLOEXEC}}
+}
+
+// CloseRange is close_range(2) of the descriptors from first to last.
+func CloseRange(first, last int) Call {
+	return Call{unix.SYS_CLOSE_RANGE, [6]uintptr{uintptr(first), uintptr(last)}}
+}
+
+// Recvmsg is recvmsg(2). What it is told, struct msghdr and what that points to, must be kept alive; descriptors that
+// come stay open in the program that the child becomes.
+func Recvmsg(fd int, hdr unsafe.Pointer) Call {
+	return Call{unix.SYS_RECVMSG, [6]uintptr{uintptr(fd), uintptr(hdr)}}
+}
+
 // Close is close(2).
 func Close(fd int) Call { return Call{unix.SYS_CLOSE, [6]uintptr{uintptr(fd)}} }
 

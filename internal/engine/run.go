@@ -496,7 +496,7 @@ func (r *run) openStdio() error {
 // cgroupFile is where the state of the container's cgroup is kept, in the state directory.
 const cgroupFile = "cgroup.json"
 
-func (r *run) makeCgroup() (launch.Cgroup, error) {
+func (r *run) makeCgroup(born func(dir int) (end func())) (launch.Cgroup, error) {
 	// Known before it is made: whenever gcr is killed, the next one finds and removes it.
 	b, err := json.Marshal(r.cplan.State())
 	if err != nil {
@@ -505,7 +505,7 @@ func (r *run) makeCgroup() (launch.Cgroup, error) {
 	if err := os.WriteFile(filepath.Join(r.path, cgroupFile), b, 0o600); err != nil {
 		return nil, fmt.Errorf("remember the cgroup: %w", err)
 	}
-	if r.group, err = r.cplan.Create(); err != nil {
+	if r.group, err = r.cplan.CreateAround(born); err != nil {
 		return nil, err
 	}
 	return r.group, nil

@@ -16,12 +16,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"gcr/internal/clone"
 	"gcr/internal/plan"
-	"gcr/internal/procfs"
 	"gcr/internal/program"
 
 	"golang.org/x/sys/unix"
@@ -31,8 +29,10 @@ import (
 type Options struct {
 	// Stdio become descriptors 0, 1 and 2 of the container, unless it has a terminal.
 	Stdio [3]*os.File
-	// MakeCgroup makes the container's cgroup when the plan has one.
-	MakeCgroup func() (Cgroup, error)
+	// MakeCgroup makes the container's cgroup when the plan has one, in a goroutine of its own. It may call born as soon as
+	// the process can be born into the v2 directory dir, and if it fails after that, it calls end before it takes the
+	// directory away (see cgroup.Plan.CreateAround).
+	MakeCgroup func(born func(dir int) (end func())) (Cgroup, error)
 	// Input is what the plan was made from.
 	Host  plan.Host
 	State string
@@ -57,6 +57,10 @@ type Options struct {
 	// MoveDevices moves the network devices of the configuration into the container's network namespace, which may
 	// be kept open. It is called when the program waits for them.
 	MoveDevices func(netns *os.File) error
+	// OnClone is called when the first process exists, with its process id and the inode of its program, while it sets
+	// itself up. After it a program that waits for nothing else is told to go on, so that OnReady is called beside the
+	// user's command. Where the program waits more than once it is not called. An error ends the start. It may be nil.
+	OnClone func(pid int, image uint64) error
 	// OnReady is called, when the plan waits, after everything is set up and before the program goes on.
 	OnReady func(pid int) error
 	// OnNotify is called with the listener of a seccomp filter that hands system calls to an agent.
@@ -93,6 +97,7 @@ type Process struct {
 func Start(p *plan.Plan, o Options) (*Process, error) {
 	s := &starter{plan: p, o: o}
 	defer s.close()
+	defer s.cgroupDone()
 	for n, h := range p.Host {
 		if o.OnHost != nil {
 			if err := o.OnHost(n, h); err != nil {
@@ -119,10 +124,13 @@ type starter struct {
 	pidfd *os.File
 	open  []*os.File
 	waits *byte
-	into  int // descriptor of the v2 cgroup
-	tasks []*os.File
-	trees []*os.File
-	inode uint64
+	// making is the cgroup on its way, nil when there is none to wait for.
+	making *making
+	late   bool // the process exists before the cgroup does
+	into   int  // descriptor of the v2 cgroup
+	tasks  []*os.File
+	trees  []*os.File
+	inode  uint64
 	// network gets the result of Options.SetUpNetwork.
 	network chan error
 }
@@ -137,13 +145,20 @@ func (s *starter) close() {
 
 // abort ends the first process, if there is one, and waits until it is gone.
 func (s *starter) abort(err error) error {
-	if s.child != nil {
-		_ = unix.PidfdSendSignal(int(s.pidfd.Fd()), unix.SIGKILL, nil, 0)
-		_, _ = wait(s.child.PID)
-	}
+	s.kill()
+	_ = s.cgroupDone()
 	// What is going on there sees that the process is gone.
 	_ = s.networkDone()
 	return err
+}
+
+// kill ends the first process, if there is one.
+func (s *starter) kill() {
+	if s.child != nil {
+		_ = unix.PidfdSendSignal(int(s.pidfd.Fd()), unix.SIGKILL, nil, 0)
+		_, _ = wait(s.child.PID)
+		s.child = nil
+	}
 }
 
 func (s *starter) do(h plan.HostStep) error {
@@ -152,7 +167,14 @@ func (s *starter) do(h plan.HostStep) error {
 		return s.makeState()
 	case plan.MakeCgroup:
 		return s.makeCgroup()
+	case plan.HandOverCgroup:
+		return s.handOverCgroup()
 	case plan.MakeImage:
+		if s.plan.Program == nil {
+			if err := s.plan.Record(); err != nil {
+				return err
+			}
+		}
 		image, err := s.plan.Program.Compile(program.Native, s.o.Compile...)
 		if err != nil {
 			return err
@@ -193,26 +215,6 @@ func (s *starter) do(h plan.HostStep) error {
 	return fmt.Errorf("run plan: there is no action %d", h.Action)
 }
 
-func (s *starter) makeCgroup() error {
-	g, err := s.o.MakeCgroup()
-	if err != nil {
-		return err
-	}
-	s.into = g.CgroupFD()
-	s.tasks, err = g.TaskFiles()
-	s.open = append(s.open, s.tasks...)
-	want := 0
-	for _, fd := range s.plan.FDs {
-		if fd.Kind == plan.FDTasks {
-			want++
-		}
-	}
-	if err == nil && len(s.tasks) != want {
-		return fmt.Errorf("enter the cgroup: %d hierarchies are planned, and %d could be made; run gcr where all of them can be written, or without limits", want, len(s.tasks))
-	}
-	return err
-}
-
 func (s *starter) makeState() error {
 	for _, d := range []string{plan.RootDir, plan.ScratchDir} {
 		if err := os.MkdirAll(filepath.Join(s.o.State, d), 0o700); err != nil {
@@ -227,116 +229,6 @@ func (s *starter) makeState() error {
 	return nil
 }
 
-// clone starts the first process. Its descriptors are put where the plan wants them by the child itself; those
-// that are in the way are moved up first, in the parent, as the child cannot know.
-func (s *starter) clone() error {
-	type move struct{ from, to int }
-	var moves []move
-	for i, f := range s.o.Stdio {
-		if f != nil {
-			moves = append(moves, move{int(f.Fd()), i})
-		}
-	}
-	top := 2
-	for _, fd := range s.plan.FDs {
-		top = max(top, fd.Num)
-		switch fd.Kind {
-		case plan.FDSync:
-			moves = append(moves, move{int(s.guest.Fd()), fd.Num})
-		case plan.FDTasks:
-			moves = append(moves, move{int(s.tasks[fd.Index].Fd()), fd.Num})
-		case plan.FDListen:
-			moves = append(moves, move{int(s.o.Listener.Fd()), fd.Num})
-		case plan.FDTarget:
-			moves = append(moves, move{int(s.o.Target.Fd()), fd.Num})
-		case plan.FDResctrl:
-			moves = append(moves, move{int(s.o.Resctrl.Fd()), fd.Num})
-		case plan.FDTree:
-			moves = append(moves, move{int(s.trees[fd.Index].Fd()), fd.Num})
-		case plan.FDProc:
-			f, err := procfs.OpenRoot()
-			if err != nil {
-				return err
-			}
-			s.open = append(s.open, f)
-			moves = append(moves, move{int(f.Fd()), fd.Num})
-		case plan.FDNamespace:
-			f, err := openNamespace(fd.Path)
-			if err != nil {
-				return err
-			}
-			s.open = append(s.open, f)
-			moves = append(moves, move{int(f.Fd()), fd.Num})
-		}
-	}
-	image := int(s.image.Fd())
-	var raised []int
-	// They are closed as soon as the child has them: a copy of the child's end of the socket would hide that the
-	// child's own has been closed.
-	defer func() {
-		for _, fd := range raised {
-			unix.Close(fd)
-		}
-	}()
-	raise := func(fd int) (int, error) {
-		up, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, top+1)
-		if err != nil {
-			return -1, fmt.Errorf("duplicate descriptor: %w", err)
-		}
-		raised = append(raised, up)
-		return up, nil
-	}
-	// The child has a copy of our end of the socket as well. Were it open while the child waits, our death would
-	// not end the wait.
-	calls := []clone.Call{clone.Close(int(s.host.Fd()))}
-	for i := range moves {
-		if moves[i].from <= top && moves[i].from != moves[i].to {
-			up, err := raise(moves[i].from)
-			if err != nil {
-				return err
-			}
-			moves[i].from = up
-		}
-	}
-	if image <= top {
-		up, err := raise(image)
-		if err != nil {
-			return err
-		}
-		image = up
-	}
-	for _, m := range moves {
-		if m.from == m.to {
-			// dup3 refuses equal numbers; clearing the flag does the same.
-			calls = append(calls, clone.ClearCloexec(m.from))
-			continue
-		}
-		calls = append(calls, clone.Dup3(m.from, m.to))
-	}
-	var keep []any
-	if len(s.plan.UIDMap) > 0 {
-		s.waits = new(byte)
-		keep = append(keep, s.waits)
-		calls = append(calls, clone.Read(s.plan.Sync(), s.waits), clone.Setresgid(0), clone.Setresuid(0))
-	}
-	run, refs := clone.ExecImage(image, "gcr")
-	child, err := s.startIn(clone.Attr{Flags: s.plan.CloneFlags, Cgroup: s.into, Calls: append(calls, run), Keep: append(keep, refs...)})
-	runtime.KeepAlive(s)
-	if err != nil {
-		var known *plan.Error
-		if errors.As(err, &known) {
-			return err
-		}
-		return cloneError(err, s.plan.CloneFlags)
-	}
-	s.child = child
-	s.pidfd = os.NewFile(uintptr(child.PIDFD), "pidfd")
-	// The child's copy is the only one now, so its end shows here.
-	s.guest.Close()
-	s.guest = nil
-	return nil
-}
-
 func (s *starter) letGo() error {
 	if _, err := unix.Write(int(s.host.Fd()), []byte{1}); err != nil {
 		return s.gone(fmt.Errorf("wake the first process: %w", err))
@@ -344,8 +236,25 @@ func (s *starter) letGo() error {
 	return nil
 }
 
+// tellBefore tells a program that waits once to go on, before it asks.
+func (s *starter) tellBefore() (bool, error) {
+	if s.o.OnClone == nil || !s.plan.WaitsOnce() {
+		return false, nil
+	}
+	if err := s.o.OnClone(s.child.PID, s.inode); err != nil {
+		return false, err
+	}
+	// Should the process be no more, what it has said tells why.
+	_, _ = unix.Write(int(s.host.Fd()), []byte{1})
+	return true, nil
+}
+
 // listen reads the program's messages until the socket ends: the user's command has taken over.
 func (s *starter) listen() error {
+	told, err := s.tellBefore()
+	if err != nil {
+		return err
+	}
 	buf, oob := make([]byte, program.MessageSize+1), make([]byte, unix.CmsgSpace(4))
 	ready := false
 	for {
@@ -375,6 +284,9 @@ func (s *starter) listen() error {
 				if err := s.o.OnReady(s.child.PID); err != nil {
 					return err
 				}
+			}
+			if told {
+				continue
 			}
 			if err := s.letGo(); err != nil || s.plan.Listens() {
 				return err

@@ -57,8 +57,9 @@ type creation struct {
 	master    *os.File
 	process   *launch.Process
 	noCommand bool
-	explain   bool      // nothing is to be made
-	release   func()    // ends the process that holds the systemd scope until the container is in it
+	explain   bool   // nothing is to be made
+	release   func() // ends the process that holds the systemd scope until the container is in it
+	facts     func() facts
 	word      *notifier // passes on that the container is ready
 	devices   *netdevice.Moved
 	listens   bool // start comes later, by another command
@@ -81,6 +82,10 @@ func (s Store) create(o CreateOptions, listen bool) (*creation, error) {
 	if err := checkID(o.ID); err != nil {
 		return nil, err
 	}
+	// While the configuration is read.
+	found := make(chan facts, 1)
+	go func() { found <- readFacts() }()
+	cr.facts = func() facts { return <-found }
 	if err := cr.load(); err != nil {
 		return nil, err
 	}
@@ -270,7 +275,7 @@ func (cr *creation) run(listen bool) error {
 	if in.Cgroup, err = cr.planCgroup(in.Host); err != nil {
 		return err
 	}
-	if cr.plan, err = plan.New(in); err != nil {
+	if cr.plan, err = plan.Settle(in); err != nil {
 		return err
 	}
 	if err := c.setInput(in); err != nil {
@@ -278,8 +283,10 @@ func (cr *creation) run(listen bool) error {
 	}
 	c.know(cr.spec)
 	c.rec.Plain = c.rec.Plain && !cr.noCommand
-	if err := c.save(); err != nil {
-		return err
+	if c.rec.Cgroup == nil || cr.group != nil { // else makeCgroup does it
+		if err := c.save(); err != nil {
+			return err
+		}
 	}
 	if listen {
 		if cr.listener, err = listenAt(c.dir); err != nil {
@@ -308,19 +315,25 @@ func (cr *creation) run(listen bool) error {
 	if resctrl != nil {
 		defer resctrl.Close()
 	}
-	cr.process, err = launch.Start(cr.plan, launch.Options{
+	opts := launch.Options{
 		Stdio: stdio, Host: in.Host, Listener: cr.listener, Resctrl: resctrl,
 		MoveDevices: cr.moveDevices, MakeCgroup: cr.makeCgroup, OnHooks: cr.hooks, OnReady: cr.ready, OnConsole: cr.console, OnNotify: cr.notify,
-	})
+	}
+	if cr.readyLate() {
+		opts.OnClone = cr.cloned
+	}
+	cr.process, err = launch.Start(cr.plan, opts)
 	return err
 }
 
 // input gathers what the plan is made from, but for the cgroup.
 func (cr *creation) input(listen bool) (plan.Input, error) {
-	host, err := readHost()
-	if err != nil {
-		return plan.Input{}, err
+	facts := cr.facts()
+	if facts.err != nil {
+		return plan.Input{}, facts.err
 	}
+	host := facts.host
+	cr.cgroups = facts.cgroups
 	mountLabel := ""
 	if cr.spec.Linux != nil {
 		mountLabel = cr.spec.Linux.MountLabel
@@ -343,7 +356,7 @@ func (cr *creation) input(listen bool) (plan.Input, error) {
 
 // ExplainCreate plans what Create, or without wait Run, would do. It makes nothing.
 func (s Store) ExplainCreate(o CreateOptions, wait bool) (*plan.Plan, error) {
-	cr := &creation{o: o, explain: true, c: &Container{store: s, rec: record{ID: o.ID}}}
+	cr := &creation{o: o, explain: true, facts: readFacts, c: &Container{store: s, rec: record{ID: o.ID}}}
 	if err := checkID(o.ID); err != nil {
 		return nil, err
 	}
@@ -374,14 +387,11 @@ func (cr *creation) planCgroup(host plan.Host) (plan.Cgroup, error) {
 	if l := cr.spec.Linux; l != nil {
 		path, resources = l.CgroupsPath, l.Resources
 	}
-	ch, err := cgroup.DetectFor(path)
-	if err != nil {
-		return plan.Cgroup{}, err
-	}
-	cr.cgroups = ch
+	ch := cr.cgroups
 	if cr.o.NoCgroup {
 		return planCgroup(ch, nil), nil
 	}
+	var err error
 	opts := cgroup.Options{ID: cr.o.ID, Owner: cgroupOwner(cr.spec)}
 	if cr.o.SystemdCgroup && cr.explain {
 		if path, err = cr.foreseenScope(path); err != nil {
@@ -403,7 +413,7 @@ func (cr *creation) planCgroup(host plan.Host) (plan.Cgroup, error) {
 	}
 	st := cr.cplan.State()
 	if host.UserNamespace || host.UID != 0 {
-		if _, err := cr.makeCgroup(); err != nil {
+		if _, err := cr.makeCgroup(nil); err != nil {
 			return plan.Cgroup{}, err
 		}
 		st = cr.group.State()
@@ -464,7 +474,7 @@ func toHost(maps []specs.LinuxIDMapping, id uint32) (int, bool) {
 	return 0, false
 }
 
-func (cr *creation) makeCgroup() (launch.Cgroup, error) {
+func (cr *creation) makeCgroup(born func(dir int) (end func())) (launch.Cgroup, error) {
 	if cr.group != nil {
 		return cr.group, nil
 	}
@@ -475,8 +485,28 @@ func (cr *creation) makeCgroup() (launch.Cgroup, error) {
 		return nil, err
 	}
 	var err error
-	cr.group, err = cr.cplan.Create()
+	cr.group, err = cr.cplan.CreateAround(born)
 	return cr.group, err
+}
+
+// readyLate reports whether the command may begin before it is written down that the container is created. That
+// the process exists is written down before in any case.
+func (cr *creation) readyLate() bool {
+	hooks := cr.spec.Hooks != nil && len(cr.spec.Hooks.StartContainer) > 0
+	return !cr.listens && !hooks && cr.o.ConsoleSocket == "" && cr.o.PidfdSocket == "" && cr.o.PidFile == ""
+}
+
+// cloned writes down which process is the container's, while that sets itself up. It goes on to the command only after
+// this, and ends when it is not told to: a process that no record names cannot be left behind.
+func (cr *creation) cloned(pid int, image uint64) error {
+	_, start, err := processStat(pid)
+	if err != nil {
+		return err
+	}
+	rec := &cr.c.rec
+	rec.PID, rec.StartTime, rec.Image = pid, start, image
+	cr.exists = true
+	return cr.c.save()
 }
 
 // ready writes down that the container is created. The program goes on only after this, and ends when it is not

@@ -248,7 +248,7 @@ func (x *execution) plan() (*plan.Plan, launch.Options, func(), error) {
 	}
 	if group != nil {
 		in.Cgroup = planCgroup(cgroup.Host{Version: group.State().Version}, places(group.State()))
-		opts.MakeCgroup = func() (launch.Cgroup, error) { return group, nil }
+		opts.MakeCgroup = func(func(int) func()) (launch.Cgroup, error) { return group, nil }
 		in.Cgroup.Writes = []string{"open the container's cgroup"}
 	}
 	if u := x.c.rec.Unit; u != nil && u.User && group != nil {

@@ -34,6 +34,20 @@ func readHost() (plan.Host, error) {
 	return h, nil
 }
 
+// facts are what a creation needs to know of the host.
+type facts struct {
+	host    plan.Host
+	cgroups cgroup.Host
+	err     error
+}
+
+func readFacts() (f facts) {
+	if f.host, f.err = readHost(); f.err == nil {
+		f.cgroups, f.err = cgroup.Detect()
+	}
+	return f
+}
+
 // setgroupsDenied reports whether setgroups(2) is forbidden in the user namespace of a process (user_namespaces(7),
 // "The /proc/pid/setgroups file").
 func setgroupsDenied(pid int) bool {

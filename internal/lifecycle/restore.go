@@ -59,17 +59,19 @@ func (cr *creation) restore(program string, r *criu.Request, k *CheckpointOption
 	if err := writeWhole(filepath.Join(c.dir, configName), cr.data); err != nil {
 		return err
 	}
-	host, err := readHost()
-	if err != nil {
-		return err
+	facts := readFacts()
+	if facts.err != nil {
+		return facts.err
 	}
+	cr.cgroups = facts.cgroups
 	defer func() {
 		if cr.release != nil {
 			cr.release()
 		}
 	}()
 	// Later commands find the parts of the host in it as in one that was made from nothing.
-	if cr.placed, err = cr.planCgroup(host); err != nil {
+	var err error
+	if cr.placed, err = cr.planCgroup(facts.host); err != nil {
 		return err
 	}
 	if err := c.setInput(plan.Input{Cgroup: cr.placed}); err != nil {
@@ -77,7 +79,7 @@ func (cr *creation) restore(program string, r *criu.Request, k *CheckpointOption
 	}
 	c.know(cr.spec)
 	if c.rec.Cgroup != nil {
-		if _, err := cr.makeCgroup(); err != nil {
+		if _, err := cr.makeCgroup(nil); err != nil {
 			return err
 		}
 	}

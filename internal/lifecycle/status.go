@@ -104,7 +104,10 @@ func (c *Container) status() specs.ContainerState {
 
 // statusAlive is the status of a container whose process is there.
 func (c *Container) statusAlive() specs.ContainerState {
-	if c.rec.Ready && c.frozen() {
+	if !c.rec.Ready && c.lock == nil && c.busy() {
+		return specs.StateCreating // perhaps before the process has become the container's program
+	}
+	if c.frozen() {
 		return Paused
 	}
 	_, ino, err := procfs.Inode(c.rec.PID, "exe")

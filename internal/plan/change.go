@@ -55,8 +55,7 @@ func NewMounts(in MountsInput) (*Plan, error) {
 	}
 	p.Steps = b.steps
 	p.Host = b.hostSteps()
-	p.record()
-	return p, p.Program.Err()
+	return p, p.Record()
 }
 
 // newTrees has the host side copy the sources of bind mounts, and refuses what only a new container can have.

@@ -127,8 +127,7 @@ func NewExec(in ExecInput) (*Plan, error) {
 	}
 	p.Steps = b.steps
 	p.Host = b.hostSteps()
-	p.record()
-	return p, p.Program.Err()
+	return p, p.Record()
 }
 
 // joinPID has the host side enter the PID namespace, where it may: only the children of those who enter it are in it, and

@@ -24,6 +24,7 @@ const (
 	JoinNamespaces
 	Clone
 	WriteIDMaps
+	HandOverCgroup
 	LetGo
 	SetUpNetwork
 	RunHooks
@@ -106,7 +107,19 @@ func (b *builder) hostSteps() []HostStep {
 			HostStep{WriteIDMaps, Info{
 				What: "write the id maps of the user namespace", Field: "linux.uidMappings", Man: "user_namespaces(7)",
 				Why: "a new user namespace knows no ids; the map says which ids inside stand for which outside, and may be written once, from outside",
-			}, mapText(b), nil},
+			}, mapText(b), nil})
+	}
+	if b.plan.MakesCgroupMeanwhile() && b.in.Cgroup.TaskFiles > 0 {
+		out = append(out, HostStep{HandOverCgroup, Info{
+			What: "hand the first process the files of its cgroup", Field: "linux.cgroupsPath", Man: "unix(7)",
+			Why: "it was made beside the steps before this one; through these files the process enters it, now that every limit stands",
+		}, []string{
+			fmt.Sprintf("sendmsg(sync, SCM_RIGHTS=[%d files named tasks])", b.in.Cgroup.TaskFiles),
+			"in the child: recvmsg(sync), execveat(memfd)",
+		}, nil})
+	}
+	if len(b.plan.UIDMap) > 0 {
+		out = append(out,
 			HostStep{LetGo, Info{
 				What: "let the first process go on", Man: "execveat(2)",
 				Why: "it has waited for its ids: a program that starts without being root there would lose its capabilities",

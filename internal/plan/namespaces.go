@@ -119,9 +119,6 @@ func (b *builder) prepare() error {
 	if b.in.Listen {
 		b.addFD(FD{Kind: FDListen})
 	}
-	for i := range b.in.Cgroup.TaskFiles {
-		b.addFD(FD{Kind: FDTasks, Index: i})
-	}
 	for _, t := range namespaceTypes {
 		ns := b.ns[t.oci]
 		switch {
@@ -135,7 +132,14 @@ func (b *builder) prepare() error {
 	if b.in.Resctrl {
 		b.addFD(FD{Kind: FDResctrl})
 	}
-	return b.idMaps()
+	if err := b.idMaps(); err != nil {
+		return err
+	}
+	// Last, so that they can be handed over when the process is there already.
+	for i := range b.in.Cgroup.TaskFiles {
+		b.addFD(FD{Kind: FDTasks, Index: i})
+	}
+	return nil
 }
 
 // threadJoins are the namespaces that a single thread may enter for itself. The others need a process with one

@@ -161,7 +161,7 @@ type Plan struct {
 	Host []HostStep
 	// Steps are what the first process does, in order.
 	Steps []Step
-	// Program is what the steps recorded; Call.Step is an index into Steps.
+	// Program is what the steps recorded, nil before Record; Call.Step is an index into Steps.
 	Program *program.Program
 	// FDs are the descriptors that the first process inherits beyond its standard streams.
 	FDs []FD
@@ -213,6 +213,19 @@ func (in *Input) syncFD() int { return 3 + in.PreserveFDs }
 
 // New plans the container. An error names the field of the configuration that is wrong.
 func New(in Input) (*Plan, error) {
+	p, err := Settle(in)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Record(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Settle plans the container without its program, which Record adds: all that may be wrong with the configuration is
+// found, and the host side can begin.
+func Settle(in Input) (*Plan, error) {
 	p := &Plan{in: in}
 	b := &builder{in: &p.in, plan: p, spec: in.Spec, first: true}
 	if err := b.prepare(); err != nil {
@@ -225,10 +238,6 @@ func New(in Input) (*Plan, error) {
 	}
 	p.Steps = b.steps
 	p.Host = b.hostSteps()
-	p.record()
-	if err := p.Program.Err(); err != nil {
-		return nil, err
-	}
 	return p, nil
 }
 
@@ -300,8 +309,8 @@ type builder struct {
 
 func (b *builder) add(s ...Step) { b.steps = append(b.steps, s...) }
 
-// record turns the steps into a program.
-func (p *Plan) record() {
+// Record turns the steps into the program.
+func (p *Plan) Record() error {
 	p.Program = program.New(p.Sync())
 	e := &emitter{Program: p.Program, in: &p.in, late: map[string]program.Ref{}}
 	e.Mark(-1)
@@ -317,7 +326,20 @@ func (p *Plan) record() {
 		e.Mark(i)
 		s.Emit(e)
 	}
+	return p.Program.Err()
 }
+
+// MakesCgroupMeanwhile reports whether the host side goes on while it makes the cgroup. It does not where there is one
+// already; nor where the first process would wait for its cgroup in namespaces of another container; nor where it
+// inherits descriptors of the caller, among which there may be gaps: files that come over a socket get the lowest numbers
+// that are free.
+func (p *Plan) MakesCgroupMeanwhile() bool {
+	return p.exec == nil && len(p.HostJoins) == 0 && p.in.PreserveFDs == 0
+}
+
+// WaitsOnce reports whether the program waits for a single word, the one to go on to the command, so that this may be
+// said before it asks.
+func (p *Plan) WaitsOnce() bool { return p.Waits() && !p.Listens() && p.Program.Waits() == 1 }
 
 // Waits reports whether the program waits for a word after it has reported that it is ready.
 func (p *Plan) Waits() bool { return p.in.Wait || p.in.Listen }

@@ -118,12 +118,16 @@ func (p *Program) SendFD(m Message, fd Ref) *Call {
 // for there is nobody left to read it.
 func (p *Program) Wait() *Call {
 	c := p.record(SysRead, FD(p.sync), p.Buffer(8).At(0), Num(1))
+	p.waits++
 	alive := p.NewLabel()
 	p.IfNot(c, 0, alive)
 	p.Exit(FailureStatus)
 	p.Bind(alive)
 	return c
 }
+
+// Waits counts the calls of Wait.
+func (p *Program) Waits() int { return p.waits }
 
 // AwaitConnection waits until somebody connects to the listening socket and sends a byte. From then on failures
 // are reported on that connection, which the sync descriptor has become. One who connects and goes away without

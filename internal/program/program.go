@@ -115,6 +115,7 @@ type Program struct {
 	labels    []int // label -> index of its instruction, -1 while unbound
 	loops     map[Label]bool
 	step      int
+	waits     int
 	errs      []error
 }
 
