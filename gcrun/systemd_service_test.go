@@ -56,9 +56,9 @@ func TestSystemdServiceNotify(t *testing.T) {
 	want(t, "status", m.property(unit, "StatusText"), "there")
 
 	m.ok("kill", m.id, "KILL")
+	m.reap(m.pidFile(pidFile)) // the container's first process ends after all others of its PID namespace
 	waitFor(t, "the service to end", func() bool { return m.property(unit, "ActiveState") == "failed" })
 	want(t, "exit status", m.property(unit, "ExecMainStatus"), "137")
-	m.reap(m.pidFile(pidFile))
 	if entries, _ := os.ReadDir(m.root); len(entries) != 0 {
 		t.Errorf("state is left: %v", entries)
 	}
