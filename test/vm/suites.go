@@ -52,7 +52,7 @@ var suites = []suite{
 	{Package: "test/limits", At: []string{"host", "v2", "systemd", "rootless", "login"}, Programs: gcr},
 	// The OCI runtime; checkpoint and restore on a kernel of criu's age as well; the systemd driver with each version of
 	// cgroups, as root and as an ordinary user.
-	{Package: "gcrun", At: []string{"v2"}, Limit: 16 * time.Minute, Programs: gcrunPrograms},
+	{Package: "gcrun", At: []string{"v2"}, Limit: 20 * time.Minute, Programs: gcrunPrograms},
 	{Package: "gcrun", At: []string{"hybrid"}, Limit: 12 * time.Minute, Programs: gcrunPrograms, Run: "^TestCheckpoint|^TestRestore|^TestLifecycle$"},
 	{Package: "gcrun", At: []string{"systemd", "rootless", "login", "systemd1"}, Limit: 8 * time.Minute, Programs: gcrunPrograms, Run: "^TestSystemd|^TestNoBus$"},
 	// Podman as root, and under systemd as root and as an ordinary user, whose cgroups the host may not have.
