@@ -234,6 +234,14 @@ func (b *batch) vethPair(host, inside string, bridge int, netns *os.File, mac []
 	b.add("make veth pair "+host, unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, append(parts, info)...)
 }
 
+// hairpin lets a bridge send a packet out of the port that it came in by. By itself it does not.
+func (b *batch) hairpin(name string) {
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_SLAVE_KIND, nl.NonZeroTerminated("bridge"))
+	info.AddRtAttr(nl.IFLA_INFO_SLAVE_DATA, nil).AddRtAttr(unix.IFLA_BRPORT_MODE, []byte{1})
+	b.add("let "+name+" reach itself over the bridge", unix.RTM_NEWLINK, 0, nl.NewIfInfomsg(unix.AF_UNSPEC), str(unix.IFLA_IFNAME, name), info)
+}
+
 // bridge makes a bridge and sets it up. Its address is fixed: otherwise it would be that of one of the ports and
 // change when containers come and go, and neighbours would send to the old one.
 func (b *batch) bridge(name string, mac []byte, mtu int) {

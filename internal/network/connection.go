@@ -313,6 +313,9 @@ func (c *Connection) makeLinks(netns *os.File) error {
 			return err
 		}
 		host.vethPair(e.HostLink, e.Interface, bridge.index, netns, mac, d.MTU)
+		if i == 0 && len(c.record.Ports) > 0 && filtersBridged() {
+			host.hairpin(e.HostLink)
+		}
 	}
 	return host.run()
 }

@@ -32,6 +32,12 @@ func (r *Record) publisher() *Endpoint {
 // translated back on the bridge, and thrown away when they arrive at the host as packets to its loopback.
 func proxy6() bool { return readSysctl("net/bridge/bridge-nf-call-ip6tables") == "1" }
 
+// filtersBridged reports whether br_netfilter hands bridged packets to the rules: then what a container sends to its
+// own published port is translated on the bridge and does not leave it.
+func filtersBridged() bool {
+	return readSysctl("net/bridge/bridge-nf-call-iptables") == "1" || proxy6()
+}
+
 // shape is a mark of everything in the table but the published ports.
 func (s *Store) shape(defs []*Definition) string {
 	sum := sha256.Sum256([]byte(wanted(defs, nil, proxy6()).String()))

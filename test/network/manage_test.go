@@ -361,6 +361,26 @@ func TestWrongInput(t *testing.T) {
 	nothingLeft(t)
 }
 
+// TestLaterOverlap has a route of the host that comes after the network was made: one line tells, and nothing is set up.
+func TestLaterOverlap(t *testing.T) {
+	output(t, "network", "prune")
+	output(t, "network", "create", "--subnet", "10.98.0.0/24", "--subnet", "fd00:98::/64", "late")
+	for prefix, via := range map[string]string{"10.98.0.0/16": "198.51.100.254", "fd00:98::/48": "2001:db8:2::fe"} {
+		must(sh("ip route add " + prefix + " via " + via))
+		out, err := exec.Command(gcr, "run", "--quiet", "--network", "late", rootfs, "/agent", "wait").CombinedOutput()
+		must(sh("ip route del " + prefix))
+		text := strings.TrimSpace(string(out))
+		if err == nil || strings.Contains(text, "\n") || !strings.Contains(text, "overlaps "+prefix) || !strings.Contains(text, "toro") || !strings.Contains(text, "gcr network rm late") {
+			t.Errorf("not one clear line: %v: %s", err, text)
+		}
+		if left := leftovers(); left != "" {
+			t.Errorf("left: %s", left)
+		}
+	}
+	output(t, "run", "--quiet", "--network", "late", rootfs, "/agent", "lookup", "localhost")
+	nothingLeft(t)
+}
+
 // TestPublishAll publishes what the configuration beside a root filesystem names, as that of an image does.
 func TestPublishAll(t *testing.T) {
 	dir := t.TempDir()

@@ -58,6 +58,14 @@ func TestPublishedPorts(t *testing.T) {
 					}
 				}
 			}
+			// And from the container itself.
+			for _, to := range []string{join(hostIn4, "8080"), join(hostOut6, "8080")} {
+				for _, network := range []string{"tcp", "udp"} {
+					if got, err := exec.Command("nsenter", "--net=/proc/"+pidOf(t, "web")+"/ns/net", agent, "dial", network, to).CombinedOutput(); err != nil {
+						t.Errorf("%s from the container itself to %s: %s", network, to, got)
+					}
+				}
+			}
 			// What is published on the loopback is for the host alone.
 			for _, to := range []string{join(hostIn4, "8081"), join(hostIn6, "8082")} {
 				if got, ok := reaches("client", "tcp", to); ok {
