@@ -69,6 +69,9 @@ func outside() int {
 	}
 	c := exec.Command("/proc/self/exe", os.Args[1:]...)
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
+	network, err := os.Open("/proc/self/ns/net")
+	must(err)
+	c.ExtraFiles = []*os.File{network}
 	c.Env = append(os.Environ(), inside+"="+dir)
 	// The kernel ends all of a PID namespace with its first process: no daemon of a test outlives it, however it ends.
 	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
@@ -87,11 +90,10 @@ func outside() int {
 // first is the first process of the PID namespace: it starts the tests, and reaps what they leave as an init does.
 func first() int {
 	must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
-	if os.Getenv("GCR_VM_PLACE") != "" {
-		machine := filepath.Join(os.Getenv(inside), "machine")
-		must(os.WriteFile(machine, nil, 0o600))
-		must(unix.Mount("/proc/1/ns/net", machine, "", unix.MS_BIND, ""))
-	}
+	machine := filepath.Join(os.Getenv(inside), "machine") // one test looks there
+	must(os.WriteFile(machine, nil, 0o600))
+	must(unix.Mount("/proc/self/fd/3", machine, "", unix.MS_BIND, ""))
+	unix.Close(3)
 	must(unix.Mount("proc", "/proc", "proc", 0, ""))
 	p, err := os.StartProcess("/proc/self/exe", os.Args, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
 	must(err)
