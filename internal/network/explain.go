@@ -42,14 +42,22 @@ func (p *Plan) Man() string {
 	return "veth(4)"
 }
 
-// peek is the address that the container would get now.
-func (s *Store) peek(d *Definition, subnet netip.Prefix, gateway, want netip.Addr) netip.Addr {
+// peek is the address that the container would get now: want if it is valid, else wish if it is free, else the next free
+// one.
+func (s *Store) peek(d *Definition, subnet netip.Prefix, gateway, want, wish netip.Addr) netip.Addr {
 	if want.IsValid() || !subnet.IsValid() {
 		return want
 	}
 	used := s.owners(d.Name)
-	for a := subnet.Addr().Next(); subnet.Contains(a); a = a.Next() {
-		if _, ok := used[a]; !ok && a != gateway {
+	taken := func(a netip.Addr) bool {
+		_, ok := used[a]
+		return ok
+	}
+	if wish.IsValid() && !taken(wish) {
+		return wish
+	}
+	for a := range s.candidates(d, subnet, gateway) {
+		if !taken(a) {
 			return a
 		}
 	}
@@ -65,8 +73,14 @@ func (p *Plan) preview() *Record {
 		if e.Interface == "" {
 			e.Interface = fmt.Sprintf("eth%d", i)
 		}
-		e.Address4 = p.store.peek(d, d.Subnet4, d.Gateway4, a.IP)
-		e.Address6 = p.store.peek(d, d.Subnet6, d.Gateway6, a.IP6)
+		e.Address4 = p.store.peek(d, d.Subnet4, d.Gateway4, a.IP, netip.Addr{})
+		if d.Subnet6.IsValid() && hasIPv6() {
+			var wish netip.Addr
+			if e.Address4.IsValid() {
+				wish = sameHost(d, e.Address4)
+			}
+			e.Address6 = p.store.peek(d, d.Subnet6, d.Gateway6, a.IP6, wish)
+		}
 		e.MAC = a.MAC.String()
 		if a.MAC == nil {
 			e.MAC = macFor(cmp.Or(e.Address4, e.Address6)).String()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"math/big"
 	"net/netip"
 	"os"
@@ -91,15 +92,12 @@ func removeLease(path string, o owner) {
 // allocate leases an address of the subnet: want if it is valid, else the next free one after the last that was
 // given away, so that an address rests before it is used again.
 func (s *Store) allocate(d *Definition, subnet netip.Prefix, gateway, want netip.Addr, o owner, clean func(owner)) (netip.Addr, error) {
-	usable := func(a netip.Addr) bool {
-		return subnet.Contains(a) && a != subnet.Addr() && a != gateway && (a.Is6() || a != lastAddr(subnet))
-	}
 	if want.IsValid() {
 		flag := "--ip"
 		if want.Is6() {
 			flag = "--ip6"
 		}
-		if !usable(want) {
+		if !fits(want, subnet, gateway) {
 			return want, &Error{What: fmt.Sprintf("give address %s", want), Flag: flag, Cause: text("it is no free address of a host in " + subnet.String() + " of network " + d.Name), Hint: "gcr network inspect " + d.Name}
 		}
 		ok, err := s.lease(d.Name, want, o, clean)
@@ -108,29 +106,14 @@ func (s *Store) allocate(d *Definition, subnet netip.Prefix, gateway, want netip
 		}
 		return want, err
 	}
-	cursor := filepath.Join(s.leases(d.Name), ".next4")
-	if subnet.Addr().Is6() {
-		cursor = filepath.Join(s.leases(d.Name), ".next6")
-	}
-	a := subnet.Addr()
-	if last, err := os.Readlink(cursor); err == nil {
-		if l, err := netip.ParseAddr(last); err == nil && subnet.Contains(l) {
-			a = l
-		}
-	}
-	for range roomOf(subnet) {
-		if a = a.Next(); !subnet.Contains(a) {
-			a = subnet.Addr().Next()
-		}
-		if !usable(a) {
-			continue
-		}
+	for a := range s.candidates(d, subnet, gateway) {
 		ok, err := s.lease(d.Name, a, o, clean)
 		if err != nil {
 			return a, err
 		}
 		if ok {
 			// A cursor that two write at once only makes one of them look a little longer.
+			cursor := s.cursor(d, subnet)
 			tmp := cursor + "." + o.id
 			if os.Symlink(a.String(), tmp) == nil && os.Rename(tmp, cursor) != nil {
 				os.Remove(tmp)
@@ -138,7 +121,40 @@ func (s *Store) allocate(d *Definition, subnet netip.Prefix, gateway, want netip
 			return a, nil
 		}
 	}
-	return a, &Error{What: "find a free address in network " + d.Name, Cause: text("all of " + subnet.String() + " are in use"), Hint: "make a larger network: gcr network create --subnet 10.200.0.0/16 NAME"}
+	return want, &Error{What: "find a free address in network " + d.Name, Cause: text("all of " + subnet.String() + " are in use"), Hint: "make a larger network: gcr network create --subnet 10.200.0.0/16 NAME"}
+}
+
+// fits tells that a host of the subnet may have the address.
+func fits(a netip.Addr, subnet netip.Prefix, gateway netip.Addr) bool {
+	return subnet.Contains(a) && a != subnet.Addr() && a != gateway && (a.Is6() || a != lastAddr(subnet))
+}
+
+// candidates gives the addresses of the subnet in the order in which they are tried.
+func (s *Store) candidates(d *Definition, subnet netip.Prefix, gateway netip.Addr) iter.Seq[netip.Addr] {
+	return func(yield func(netip.Addr) bool) {
+		a := subnet.Addr()
+		if last, err := os.Readlink(s.cursor(d, subnet)); err == nil {
+			if l, err := netip.ParseAddr(last); err == nil && subnet.Contains(l) {
+				a = l
+			}
+		}
+		for range roomOf(subnet) {
+			if a = a.Next(); !subnet.Contains(a) {
+				a = subnet.Addr().Next()
+			}
+			if fits(a, subnet, gateway) && !yield(a) {
+				return
+			}
+		}
+	}
+}
+
+// cursor is the link that holds the address that was given away last.
+func (s *Store) cursor(d *Definition, subnet netip.Prefix) string {
+	if subnet.Addr().Is6() {
+		return filepath.Join(s.leases(d.Name), ".next6")
+	}
+	return filepath.Join(s.leases(d.Name), ".next4")
 }
 
 // roomOf is the number of addresses of a subnet, at most 65536: so many are tried.

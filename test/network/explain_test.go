@@ -285,3 +285,32 @@ func TestExplainPasta(t *testing.T) {
 		}
 	}
 }
+
+// TestExplainOfRun has --explain tell the steps of the network, and looks whether a container then has what it told.
+func TestExplainOfRun(t *testing.T) {
+	args := []string{"--network", "gcr0", "--mac-address", "02:00:00:00:00:77", "-p", "8086:80", "host"}
+	output(t, append(append([]string{"run"}, args...), "true")...) // the first container makes the network
+	told := output(t, append(append([]string{"run", "--explain"}, args...), "true")...)
+	has := output(t, append(append([]string{"run"}, args...), "sh", "-c", "ip -o link; ip -o addr; ip route; ip -6 route")...)
+	found := func(pattern string) string {
+		t.Helper()
+		m := regexp.MustCompile(pattern).FindStringSubmatch(has)
+		if m == nil {
+			t.Fatalf("the container has nothing like %s:\n%s", pattern, has)
+		}
+		return m[1]
+	}
+	four, six := found(`inet (10[0-9.]+)/`), found(`inet6 (fd[0-9a-f:]+)/`)
+	for _, want := range []string{
+		"connect the container with network gcr0",
+		"address " + found(`link/ether (\S+)`),
+		"eth0 up, addresses " + four + ", " + six,
+		"default routes via " + found(`default via (10\S+)`) + ", " + found(`default via (fd\S+)`),
+		"element of map any4-gcr0: tcp . 8086 : " + four + " . 80",
+		"element of map any6-gcr0: tcp . 8086 : " + six + " . 80",
+	} {
+		if !strings.Contains(told, want) {
+			t.Errorf("--explain does not tell %q:\n%s", want, told)
+		}
+	}
+}
