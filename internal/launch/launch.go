@@ -259,6 +259,10 @@ func (s *starter) listen() error {
 	ready := false
 	for {
 		n, fd, err := receive(int(s.host.Fd()), buf, oob)
+		if errors.Is(err, unix.ECONNRESET) {
+			// It is gone and has left a word of ours unread. The kernel tells that once, before what it has said itself.
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("read from the first process: %w", err)
 		}

@@ -28,6 +28,7 @@ type bench struct {
 	source       string // a directory of the host to bind, with a mount inside
 	holder       int    // process in namespaces that containers join
 	oomScore     int    // of the caller: less needs a capability
+	ignored      uint64 // signals that the caller ignores, bit 0 for number 1
 	capabilities []string
 	count        int
 }
@@ -79,6 +80,7 @@ func newBench(t *testing.T, crun string) *bench {
 	b.oomScore, err = strconv.Atoi(strings.TrimSpace(string(score)))
 	must(t, err)
 	b.oomScore = max(b.oomScore, 0)
+	b.ignored = ownIgnored(t)
 	b.capabilities = ownCapabilities(t)
 	t.Cleanup(b.removeCgroups)
 	return b
@@ -121,6 +123,16 @@ func (b *bench) devices() {
 }
 
 // ownCapabilities are those that the caller can give: crun refuses others.
+func ownIgnored(t *testing.T) uint64 {
+	status, err := os.ReadFile("/proc/self/status")
+	must(t, err)
+	_, rest, _ := strings.Cut(string(status), "\nSigIgn:\t")
+	line, _, _ := strings.Cut(rest, "\n")
+	n, err := strconv.ParseUint(line, 16, 64)
+	must(t, err)
+	return n
+}
+
 func ownCapabilities(t *testing.T) []string {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData

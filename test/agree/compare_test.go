@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -71,6 +72,12 @@ func parse(out string, cgroup map[string]string, b *bench, bundle string, s *spe
 	for _, k := range taken {
 		facts["status "+k] = r.Status[k]
 	}
+	// crun's container ignores what crun's caller does; gcrun's does not (TestIgnoredSignals of gcrun).
+	ignored, err := strconv.ParseUint(r.Status["SigIgn"], 16, 64)
+	if err != nil {
+		return nil, fmt.Errorf("read SigIgn of the probe's report: %w", err)
+	}
+	facts["status SigIgn"] = fmt.Sprintf("%016x", ignored&^b.ignored)
 	facts["Env"], facts["Args"] = strings.Join(r.Env, " | "), strings.Join(r.Args, " | ")
 	for _, d := range r.Dev {
 		path, rest, _ := strings.Cut(d, " ")
