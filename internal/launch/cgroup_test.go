@@ -56,16 +56,16 @@ func v1(in *plan.Input) {
 
 // TestCgroupComesAfterTheProcess makes the cgroup when the process is there: it enters through the file that it gets then.
 func TestCgroupComesAfterTheProcess(t *testing.T) {
-	for name, change := range map[string]func(*plan.Input){
-		"meanwhile":                      func(*plan.Input) {},
-		"before, for inherited files":    func(in *plan.Input) { in.PreserveFDs = 1 },
-		"meanwhile, without an id map":   func(in *plan.Input) { noUserNamespace(t, in) },
-		"before, without an id map, too": func(in *plan.Input) { noUserNamespace(t, in); in.PreserveFDs = 1 },
+	for name, change := range map[string]func(*testing.T, *plan.Input){
+		"meanwhile":                      func(*testing.T, *plan.Input) {},
+		"before, for inherited files":    func(_ *testing.T, in *plan.Input) { in.PreserveFDs = 1 },
+		"meanwhile, without an id map":   noUserNamespace,
+		"before, without an id map, too": func(t *testing.T, in *plan.Input) { noUserNamespace(t, in); in.PreserveFDs = 1 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := input(t, "exit 7")
 			v1(&in)
-			change(&in)
+			change(t, &in)
 			file := filepath.Join(t.TempDir(), "tasks")
 			if in.PreserveFDs > 0 {
 				// Whatever is there is inherited.
