@@ -140,9 +140,10 @@ var invalidValues = map[string]func(*specs.Spec){
 		ThrottleReadBpsDevice: []specs.LinuxThrottleDevice{{LinuxBlockIODevice: specs.LinuxBlockIODevice{Major: -1}, Rate: 1}},
 	}}),
 	"linux.resources.hugepageLimits[0].pageSize": badLimit(specs.LinuxResources{HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "3XB"}}}),
-	"linux.resources.network.priorities[0].name": badLimit(specs.LinuxResources{Network: &specs.LinuxNetwork{Priorities: []specs.LinuxInterfacePriority{{Name: "a b", Priority: 1}}}}),
-	"linux.resources.unified":                    badLimit(specs.LinuxResources{Unified: map[string]string{"../x": "1"}}),
-	"linux.resources.rdma":                       badLimit(specs.LinuxResources{Rdma: map[string]specs.LinuxRdma{"a b": {HcaHandles: ptr(uint32(1))}}}),
+	// Version 2 has no such controller and names the entry, version 1 the name in it.
+	"linux.resources.network.priorities[0]": badLimit(specs.LinuxResources{Network: &specs.LinuxNetwork{Priorities: []specs.LinuxInterfacePriority{{Name: "a b", Priority: 1}}}}),
+	"linux.resources.unified":               badLimit(specs.LinuxResources{Unified: map[string]string{"../x": "1"}}),
+	"linux.resources.rdma":                  badLimit(specs.LinuxResources{Rdma: map[string]specs.LinuxRdma{"a b": {HcaHandles: ptr(uint32(1))}}}),
 }
 
 func badMap(set func(*specs.Mount, []specs.LinuxIDMapping)) func(*specs.Spec) {

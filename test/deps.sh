@@ -76,7 +76,8 @@ known=()
 for packages in "${missing[@]}"; do
     found=
     for package in ${packages//|/ }; do
-        if [ "$found" = "" ] && apt-cache show "$package" 2>/dev/null | grep -q .; then
+        # No pipe into grep -q: it ends at the first line, and apt-cache of the broken pipe.
+        if [ "$found" = "" ] && [ -n "$(apt-cache show "$package" 2>/dev/null)" ]; then
             found=$package
             known+=("$package")
         fi
