@@ -19,6 +19,7 @@ runc                            runc                a peer, to compare with
 crun                            crun                another
 podman                          podman              compares what is made of an image; drives gcrun
 conmon                          conmon              Podman's way to a runtime
+catatonit                       catatonit           Podman's init, and the first process of its pods
 buildah                         buildah             drives gcrun
 containerd                      containerd          drives gcrun
 dockerd                         docker.io           drives gcrun; makes networks beside ours

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"gcr/test/lab"
+
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -48,7 +50,9 @@ func newBench(t *testing.T, crun string) *bench {
 			t.Fatalf("build %s: %v\n%s", pkg, err, out)
 		}
 	}
-	b.hugetlb()
+	if err := lab.MountHierarchy("hugetlb"); err != nil {
+		t.Skipf("crun 1.8 wants the hugetlb hierarchy: %v", err)
+	}
 	b.devices()
 
 	b.source = filepath.Join(dir, "source")
@@ -84,23 +88,6 @@ func newBench(t *testing.T, crun string) *bench {
 	b.capabilities = ownCapabilities(t)
 	t.Cleanup(b.removeCgroups)
 	return b
-}
-
-// hugetlb mounts the hierarchy that crun 1.8 wants on hosts with cgroup v1.
-func (b *bench) hugetlb() {
-	const dir = "/sys/fs/cgroup/hugetlb"
-	if _, err := os.Stat("/sys/fs/cgroup/memory"); err != nil {
-		return
-	}
-	if _, err := os.Stat(dir + "/cgroup.procs"); err == nil {
-		return
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		b.t.Skipf("crun wants the hugetlb hierarchy: %v", err)
-	}
-	if err := unix.Mount("cgroup", dir, "cgroup", 0, "hugetlb"); err != nil {
-		b.t.Skipf("crun wants the hugetlb hierarchy: %v", err)
-	}
 }
 
 // devices gives this mount namespace a /dev of its own: crun gives the device that is its standard input to the
