@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -63,9 +64,20 @@ func Main(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "lab:", become(Current()))
 		os.Exit(1)
 	}
+	HearSignals()
 	code := m.Run()
 	removeBuilt()
 	os.Exit(code)
+}
+
+// HearSignals gives signals their effect in what the tests start, where whoever runs the tests has had them ignored, as
+// nohup(1) and "&" of a script do: programs start with the default for what this one catches.
+func HearSignals() {
+	for _, s := range []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
 }
 
 // Each runs a test once for each role that can be played here. It must be called by a top-level test, once.

@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"gcr/test/lab"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -27,6 +29,11 @@ const (
 	demoDir = "../.."
 	demo    = "./cgroups.sh"
 )
+
+func TestMain(m *testing.M) {
+	lab.HearSignals()
+	os.Exit(m.Run())
+}
 
 // patience is how long the tests wait for something that must come, emulated machines included.
 const patience = 2 * time.Minute
