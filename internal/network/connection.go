@@ -70,8 +70,8 @@ func (s *Store) NewPlan(c Caller, r *Request) (*Plan, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !d.Subnet4.IsValid() && !hasIPv6() {
-			return nil, &Error{What: "join network " + d.Name, Flag: "--network", Cause: text("it has IPv6 only, and this kernel has none"), Hint: "gcr network create makes one with IPv4"}
+		if d = d.here(); !d.Subnet4.IsValid() && !hasIPv6() {
+			return nil, &Error{What: "join network " + d.Name, Flag: "--network", Cause: text("it has IPv6 only, and this host has none"), Hint: "see the sysctl net.ipv6.conf.default.disable_ipv6; or gcr network create makes one with IPv4"}
 		}
 		if a.IP.IsValid() && !d.Subnet4.IsValid() || a.IP6.IsValid() && !d.Subnet6.IsValid() {
 			return nil, &Error{What: "give the container an address", Flag: "--ip, --ip6", Cause: text("network " + d.String() + " has no subnet of that kind")}
@@ -132,7 +132,7 @@ func (p *Plan) settle() error {
 		if err != nil {
 			return err
 		}
-		p.Defs[i] = have
+		p.Defs[i] = have.here()
 	}
 	return nil
 }
@@ -181,7 +181,7 @@ func (c *Connection) allocate() error {
 				return err
 			}
 		}
-		if d.Subnet6.IsValid() && hasIPv6() {
+		if d.Subnet6.IsValid() {
 			want := a.IP6
 			if !want.IsValid() && e.Address4.IsValid() {
 				// The same number in both subnets reads well, and a lease of the one rarely lacks the other.

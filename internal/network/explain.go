@@ -74,7 +74,7 @@ func (p *Plan) preview() *Record {
 			e.Interface = fmt.Sprintf("eth%d", i)
 		}
 		e.Address4 = p.store.peek(d, d.Subnet4, d.Gateway4, a.IP, netip.Addr{})
-		if d.Subnet6.IsValid() && hasIPv6() {
+		if d.Subnet6.IsValid() {
 			var wish netip.Addr
 			if e.Address4.IsValid() {
 				wish = sameHost(d, e.Address4)
