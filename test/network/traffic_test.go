@@ -171,3 +171,23 @@ func TestRanges(t *testing.T) {
 		t.Errorf("ports %v: the last one has no free port of the host", m.Ports)
 	}
 }
+
+// TestManyPorts publishes as many ports as one range may have; the rules are made with them and made anew.
+func TestManyPorts(t *testing.T) {
+	start(t, "--name", "many", "-p", "10000-14095:10000-14095", rootfs, "/agent", "serve", "14095")
+	reached := func(when string) {
+		t.Helper()
+		for to, want := range map[string]string{hostIn4: client4, hostIn6: client6} {
+			if got, err := ask("client", "tcp", join(to, "14095")); err != nil || got != want {
+				t.Errorf("%s, the last port of the range at %s: %s, %v", when, to, got, err)
+			}
+		}
+	}
+	reached("at first")
+	must(sh("nft flush ruleset"))
+	output(t, "run", "--quiet", rootfs, "/agent", "lookup", "localhost")
+	reached("after the table was made anew")
+	if out, err := exec.Command(gcr, "run", "--quiet", "-p", "10000-14096:10000-14096", rootfs, "/agent", "wait").CombinedOutput(); err == nil || !strings.Contains(string(out), "4097 ports, more than 4096") {
+		t.Errorf("one more: %v: %s", err, out)
+	}
+}
