@@ -285,6 +285,7 @@ func (c *Connection) Attach(pid int, netns *os.File) error {
 	}
 	// What follows is the container's alone. Its leases keep the network from being removed.
 	lock.Close()
+	forgetFlows(c.record.Ports)
 	if err := c.configure(netns); err != nil {
 		return err
 	}
@@ -415,6 +416,7 @@ func (s *Store) release(r *Record) error {
 			errs = append(errs, s.rebuildIfThere())
 		}
 	}
+	forgetFlows(r.Ports)
 	return errors.Join(append(errs, s.updateNames(r))...)
 }
 

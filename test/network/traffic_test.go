@@ -191,3 +191,34 @@ func TestManyPorts(t *testing.T) {
 		t.Errorf("one more: %v: %s", err, out)
 	}
 }
+
+// TestFlowsMove has clients that send all the while, from before the first container: each next container has them at
+// once, with their own address, although the kernel translates by the first packet of a flow.
+func TestFlowsMove(t *testing.T) {
+	for to, want := range map[string]string{hostIn4: client4, hostIn6: client6} {
+		client := background(t, in("client", agent, "insist", join(to, "8070")))
+		for n, flag := range []string{"8070:80/udp", "8070:80/udp", join(to, "8070") + ":80/udp"} {
+			p := start(t, "-p", flag, rootfs, "/agent", "serve", "80")
+			before := strings.Count(client.said(), want+"\n")
+			eventually(t, fmt.Sprintf("container %d to be asked by %s", n, want), func() bool { return strings.Count(client.said(), want+"\n") > before+5 })
+			if n == 0 {
+				p.kill()
+			} else {
+				p.stop()
+			}
+		}
+		for line := range strings.Lines(client.said()) {
+			if line != want+"\n" {
+				t.Errorf("the container saw %s, not %s", line, want)
+			}
+		}
+	}
+	// A program of the host that takes the port over has them as well.
+	client := background(t, in("client", agent, "insist", join(hostIn4, "8070")))
+	p := start(t, "-p", "8070:80/udp", rootfs, "/agent", "serve", "80")
+	eventually(t, "the container to be asked", func() bool { return client.said() != "" })
+	p.stop()
+	before := len(client.said())
+	background(t, in("", agent, "serve", "8070"))
+	eventually(t, "the host's own program to be asked", func() bool { return len(client.said()) > before+5*len(client4) })
+}
