@@ -95,7 +95,7 @@ func (r *run) planNetwork(in *plan.Input) error {
 	}
 	in.Network = &plan.Network{
 		Info:   plan.Info{What: p.What(), Why: p.Why(), Man: p.Man(), Field: "linux.namespaces"},
-		Detail: p.Detail(), Shell: p.Shell(), Enter: p.Enter(),
+		Detail: p.Detail(), Shell: p.Shell(), Enter: p.Enter(), Held: p.Held(),
 	}
 	r.resolver()
 	return nil

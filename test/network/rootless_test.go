@@ -256,3 +256,48 @@ func TestPastaDies(t *testing.T) {
 	}
 	nothingOfUser(t)
 }
+
+// TestScriptWithoutRoot runs what --explain=shell prints for an ordinary user: the learner's container reaches the world
+// and is reached as gcr's is, and the script leaves no process.
+func TestScriptWithoutRoot(t *testing.T) {
+	background(t, in("server", agent, "serve", "99"))
+	for program, pkg := range map[string]string{"pasta": "passt", "slirp4netns": "slirp4netns"} {
+		t.Run(program, func(t *testing.T) {
+			needs(t, program, pkg)
+			script := func(args ...string) *exec.Cmd {
+				text, err := asUser(t, append([]string{"--explain=shell", "--network", program}, args...)...).Output()
+				if err != nil {
+					t.Fatal(err, string(text))
+				}
+				c := exec.Command("setpriv", append(user(t), "bash")...)
+				c.Stdin = strings.NewReader(string(text))
+				return c
+			}
+			left := func() {
+				t.Helper()
+				eventually(t, "the processes of the script to end", func() bool {
+					return helpers(program) == 0 && exec.Command("pgrep", "-u", "1000", "-x", "sleep").Run() != nil
+				})
+				nothingOfUser(t)
+			}
+			// Takes away what killed ones of other tests have left.
+			must(asUser(t, userRoot(t), "/agent", "lookup", "localhost").Run())
+			out, err := script("host", "timeout", "20", "bash", "-c", "exec 3<>/dev/tcp/"+server4+"/99; echo >&3; read -r a <&3; echo $a; exit 7").CombinedOutput()
+			if e, ok := err.(*exec.ExitError); !ok || e.ExitCode() != 7 || !strings.Contains(string(out), hostOut4) {
+				t.Errorf("%v: %s", err, out)
+			}
+			left()
+			if program == "slirp4netns" {
+				needs(t, "socat", "socat")
+			}
+			must(os.Chmod(agent, 0o755))
+			p := background(t, script("-p", "8094:8000", "-v", filepath.Dir(agent)+":/mnt:ro", "host", "/mnt/agent", "serve", "8000"))
+			if got, err := ask("client", "tcp", join(hostIn4, "8094")); err != nil || got != client4 {
+				t.Errorf("from the client: %s, %v", got, err)
+			}
+			must(sh("pkill -KILL -u 1000 -x agent"))
+			p.once.Do(func() { _ = p.cmd.Wait() })
+			left()
+		})
+	}
+}
