@@ -55,6 +55,9 @@ func (s *Store) NewPlan(c Caller, r *Request) (*Plan, error) {
 		p.Program = path
 		return p, p.checkUserPorts()
 	case p.Mode == Bridge && c.Rootless:
+		if a := r.Attach[0]; a.Network == DefaultName && (a.IP.IsValid() || a.IP6.IsValid() || a.MAC != nil) {
+			return nil, &Error{What: "give the container an address", Flag: "--ip, --ip6, --mac-address", Cause: text("without root it has the addresses that pasta copies from the host"), Hint: "leave the flag out, or run gcr as root"}
+		}
 		return nil, &Error{What: "join network " + r.Attach[0].Network, Flag: "--network", Cause: text("an ordinary user may not make interfaces on the host"), Hint: "leave --network out for a network by pasta, or run gcr as root"}
 	case p.Mode == Default:
 		p.Mode = Bridge
@@ -109,6 +112,21 @@ type Connection struct {
 	OnDeath func(said string)
 	// Note is called with what the user should know and what stops nothing.
 	Note func(text string)
+}
+
+// Chosen are the published ports for which none of the host was asked for, with those that they have got.
+func (c *Connection) Chosen() []Port {
+	ports := c.record.Ports
+	if c.plan.Mode != Bridge {
+		ports = c.plan.Request.Ports
+	}
+	var out []Port
+	for _, p := range ports {
+		if p.chosen {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // settle writes the default network down when this container is its first; of several that start at once, one

@@ -21,7 +21,8 @@ func nftTable() *nftables.Table {
 	return &nftables.Table{Name: TableName, Family: nftables.TableFamilyINet}
 }
 
-// publisher is the endpoint that published ports lead to: the first one that is not on an internal network.
+// publisher is the endpoint that published ports lead to, the first one; [Store.NewPlan] sees that it is not on an
+// internal network.
 func (r *Record) publisher() *Endpoint {
 	if len(r.Ports) == 0 || len(r.Endpoints) == 0 {
 		return nil

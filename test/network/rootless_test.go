@@ -159,6 +159,7 @@ func TestUserMistakes(t *testing.T) {
 	}{
 		{"", []string{"-p", "80:80"}, []string{"ports below 1024 are for root", "net.ipv4.ip_unprivileged_port_start=80"}},
 		{"", []string{"--network", "web"}, []string{"ordinary user may not make interfaces"}},
+		{"", []string{"--ip", "10.1.2.3"}, []string{"(--ip, --ip6, --mac-address)", "pasta copies"}},
 		{"", []string{"-p", "8080:80/sctp"}, []string{"TCP and UDP only"}},
 		{"PATH=" + empty, []string{"-p", "8080:80"}, []string{"pasta is not installed", "package passt"}},
 		{"PATH=" + empty, []string{"--network", "pasta"}, []string{"not installed", "passt"}},

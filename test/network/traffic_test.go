@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -160,15 +161,30 @@ func TestSharedNamespaces(t *testing.T) {
 	}
 }
 
-// TestFreePorts publishes what the image exposes and ranges.
+// TestRanges publishes ranges, and on free ports of the host.
 func TestRanges(t *testing.T) {
-	start(t, "--name", "web", "-p", "9000-9002:80-82", "-p", "80", rootfs, "/agent", "serve", "81")
+	web := start(t, "--name", "web", "-p", "9000-9002:80-82", "-p", "80", rootfs, "/agent", "serve", "81")
 	if got, err := ask("client", "tcp", join(hostIn4, "9001")); err != nil || got != client4 {
 		t.Errorf("the middle of a range: %s, %v", got, err)
 	}
 	m := members(t, "gcr0")[0]
 	if len(m.Ports) != 4 || !strings.HasSuffix(m.Ports[3], ":80/tcp") || strings.HasPrefix(m.Ports[3], "0:") {
 		t.Errorf("ports %v: the last one has no free port of the host", m.Ports)
+	}
+	if web.said() != "" {
+		t.Errorf("--quiet, and still: %s", web.said())
+	}
+	// The ports that were free are told: nobody could know them otherwise.
+	loud := &proc{t: t, cmd: exec.Command(gcr, "run", "-P", "--expose", "81", "--expose", "81/tcp", "-p", "0:81/udp", rootfs, "/agent", "serve", "81")}
+	loud.begin()
+	told := regexp.MustCompile(`(?m)^gcr: note: published ([0-9]+):81/(tcp|udp)$`).FindAllStringSubmatch(loud.said(), -1)
+	if len(told) != 2 {
+		t.Fatalf("not two ports that were free: %s", loud.said())
+	}
+	for _, p := range told {
+		if got, err := ask("client", p[2], join(hostIn4, p[1])); err != nil || got != client4 {
+			t.Errorf("what was told to be published: %s: %s, %v", p[0], got, err)
+		}
 	}
 }
 
