@@ -46,6 +46,7 @@ dbus-daemon                     dbus-daemon         firewalld talks over it
 dbus-send                       dbus-bin            looks whether it does
 pasta                           passt               networks without root
 slirp4netns                     slirp4netns         the same, by other people
+socat                           socat               asks slirp4netns for a port, as a learner does
 ps                              procps              looks at processes
 jq                              jq                  reads JSON in scripts
 LIST

@@ -24,12 +24,23 @@ import (
 // the default network; --ns asks for namespaces and nothing else, so there it stays alone.
 func (b *builder) buildNetwork() error {
 	o := b.o
+	for _, v := range o.Expose {
+		if strings.Contains(v, ":") {
+			return badValue("--expose", v, "names a port of the host", "-p "+v+" publishes it; --expose takes a port of the container, such as 80")
+		}
+		if _, err := network.ParsePorts("--expose", v); err != nil {
+			return err
+		}
+	}
 	req, err := network.ParseRequest(network.Flags{
 		Networks: o.Networks, Publish: o.Publish, All: o.PublishAll, Exposed: b.exposedPorts(),
 		IP: o.IP, IP6: o.IP6, MAC: o.MAC, Aliases: o.NetworkAliases,
 	})
 	if err != nil {
 		return err
+	}
+	if req.Mode == network.Container && len(o.DNS)+len(o.DNSSearch)+len(o.DNSOptions)+len(o.AddHosts) > 0 {
+		return conflict("--dns, --add-host and their kin", "--network container:"+req.Target, "name servers and host names are those of that container", "give them to that one")
 	}
 	switch {
 	case !b.set.has(nsNet):
@@ -44,12 +55,24 @@ func (b *builder) buildNetwork() error {
 	return nil
 }
 
-// exposedPorts are the ports that the image says it serves.
+// exposedPorts are the ports that the image and --expose say the container serves, each once.
 func (b *builder) exposedPorts() []string {
-	if b.image == nil {
-		return nil
+	all := map[string]bool{}
+	add := func(port string) {
+		if !strings.Contains(port, "/") {
+			port += "/tcp"
+		}
+		all[port] = true
 	}
-	return slices.Sorted(maps.Keys(b.image.ExposedPorts))
+	if b.image != nil {
+		for p := range b.image.ExposedPorts {
+			add(p)
+		}
+	}
+	for _, p := range b.o.Expose {
+		add(p)
+	}
+	return slices.Sorted(maps.Keys(all))
 }
 
 // networkMode is what --network means for the namespace: host, anything else for one of its own, or empty when it
@@ -95,7 +118,7 @@ func (r *run) planNetwork(in *plan.Input) error {
 	}
 	in.Network = &plan.Network{
 		Info:   plan.Info{What: p.What(), Why: p.Why(), Man: p.Man(), Field: "linux.namespaces"},
-		Detail: p.Detail(), Shell: p.Shell(), Enter: p.Enter(),
+		Detail: p.Detail(), Shell: p.Shell(), Enter: p.Enter(), Held: p.Held(),
 	}
 	r.resolver()
 	return nil
@@ -217,6 +240,12 @@ func (r *run) connect(opts *launch.Options) error {
 		}
 	})
 	con.Note = r.note
+	if !r.o.Quiet {
+		// Nobody could know them otherwise.
+		for _, p := range con.Chosen() {
+			r.note("published " + p.String())
+		}
+	}
 	con.OnDeath = func(said string) {
 		r.note(fmt.Sprintf("the container has lost its network: %s ended: %s", r.net.Mode, said))
 	}

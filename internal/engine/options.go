@@ -64,6 +64,7 @@ type Options struct {
 	Networks       []string // NAME[:OPTIONS], none, host, container:ID, ns:PATH, pasta, slirp4netns
 	Publish        []string // [[IP:]HOST:]CONTAINER[/PROTOCOL]
 	PublishAll     bool
+	Expose         []string
 	IP, IP6        string
 	MAC            string
 	NetworkAliases []string
@@ -184,6 +185,17 @@ func (s textValue) Type() string   { return s.kind }
 func (o *Options) Register(fs *pflag.FlagSet) {
 	fs.SetInterspersed(false)
 	fs.SortFlags = false
+	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		switch name { // what docker and podman understand as well
+		case "net":
+			name = "network"
+		case "net-alias":
+			name = "network-alias"
+		case "dns-opt":
+			name = "dns-option"
+		}
+		return pflag.NormalizedName(name)
+	})
 
 	list := func(to *[]string, name, short, kind, usage string) {
 		fs.VarP(listValue{to, kind}, name, short, usage)
@@ -240,7 +252,8 @@ func (o *Options) Register(fs *pflag.FlagSet) {
 
 	list(&o.Networks, "network", "", "NAME[:OPTIONS]", "network: none, host, a name of gcr network ls, container:ID, ns:PATH (default: gcr0; without root: pasta)")
 	list(&o.Publish, "publish", "p", "[[IP:]HOST:]PORT[/udp]", "let the host pass a port on to the container; ranges: 8000-8009:80-89")
-	fs.BoolVarP(&o.PublishAll, "publish-all", "P", false, "publish every port that the image names, each on a free port of the host")
+	fs.BoolVarP(&o.PublishAll, "publish-all", "P", false, "publish every port that the image or --expose names, each on a free port of the host")
+	list(&o.Expose, "expose", "", "PORT[/udp]", "name one more port for --publish-all; ranges: 8000-8009")
 	str(&o.IP, "ip", "", "IP", "IPv4 address of the container")
 	str(&o.IP6, "ip6", "", "IP", "IPv6 address of the container")
 	str(&o.MAC, "mac-address", "", "MAC", "Ethernet address of the container")

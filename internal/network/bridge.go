@@ -126,7 +126,7 @@ func bridgeReady(d *Definition) (bool, error) {
 	if l.kind != "bridge" {
 		return false, &Error{What: "use bridge " + d.Bridge, Cause: text("the interface of that name is no bridge, but " + cmp.Or(l.kind, "a device")), Hint: "remove it, or gcr network rm " + d.Name + " and create it anew"}
 	}
-	return l.up && b.routed(d.Gateway4) && (!hasIPv6() || b.routed(d.Gateway6)), nil
+	return l.up && b.routed(d.Gateway4) && b.routed(d.Gateway6), nil
 }
 
 // routed reports whether the host has an address; it has one that is not valid. The local routing table is asked,
@@ -144,11 +144,9 @@ func (b *batch) routed(a netip.Addr) bool {
 	return err == nil && len(m) >= unix.SizeofRtMsg && m[7] == unix.RTN_LOCAL
 }
 
-// hasIPv6 reports whether the kernel has IPv6.
-func hasIPv6() bool {
-	_, err := os.Stat("/proc/sys/net/ipv6")
-	return err == nil
-}
+// hasIPv6 reports whether new interfaces of the host may have IPv6 addresses: the kernel has IPv6, and the administrator
+// has not turned it off for them (disable_ipv6 of networking/ip-sysctl; "all" sets "default" as well).
+func hasIPv6() bool { return readSysctl("net/ipv6/conf/default/disable_ipv6") == "0" }
 
 func makeBridge(d *Definition) error {
 	routes, err := hostPrefixes()
@@ -181,7 +179,7 @@ func makeBridge(d *Definition) error {
 	if d.Gateway4.IsValid() {
 		b.address(d.Bridge, index, d.Gateway4, d.Subnet4)
 	}
-	if d.Gateway6.IsValid() && hasIPv6() {
+	if d.Gateway6.IsValid() {
 		// Router advertisements of a container must not give the host a route.
 		_ = writeSysctl("net/ipv6/conf/"+d.Bridge+"/accept_ra", "0")
 		b.address(d.Bridge, index, d.Gateway6, d.Subnet6)
@@ -201,7 +199,7 @@ func makeBridge(d *Definition) error {
 func families(defs []*Definition) (v4, v6 bool) {
 	for _, d := range defs {
 		v4 = v4 || d.Subnet4.IsValid()
-		v6 = v6 || d.Subnet6.IsValid() && hasIPv6()
+		v6 = v6 || d.Subnet6.IsValid()
 	}
 	return v4, v6
 }

@@ -55,6 +55,9 @@ func (s *Store) NewPlan(c Caller, r *Request) (*Plan, error) {
 		p.Program = path
 		return p, p.checkUserPorts()
 	case p.Mode == Bridge && c.Rootless:
+		if a := r.Attach[0]; a.Network == DefaultName && (a.IP.IsValid() || a.IP6.IsValid() || a.MAC != nil) {
+			return nil, &Error{What: "give the container an address", Flag: "--ip, --ip6, --mac-address", Cause: text("without root it has the addresses that pasta copies from the host"), Hint: "leave the flag out, or run gcr as root"}
+		}
 		return nil, &Error{What: "join network " + r.Attach[0].Network, Flag: "--network", Cause: text("an ordinary user may not make interfaces on the host"), Hint: "leave --network out for a network by pasta, or run gcr as root"}
 	case p.Mode == Default:
 		p.Mode = Bridge
@@ -70,8 +73,8 @@ func (s *Store) NewPlan(c Caller, r *Request) (*Plan, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !d.Subnet4.IsValid() && !hasIPv6() {
-			return nil, &Error{What: "join network " + d.Name, Flag: "--network", Cause: text("it has IPv6 only, and this kernel has none"), Hint: "gcr network create makes one with IPv4"}
+		if d = d.here(); !d.Subnet4.IsValid() && !hasIPv6() {
+			return nil, &Error{What: "join network " + d.Name, Flag: "--network", Cause: text("it has IPv6 only, and this host has none"), Hint: "see the sysctl net.ipv6.conf.default.disable_ipv6; or gcr network create makes one with IPv4"}
 		}
 		if a.IP.IsValid() && !d.Subnet4.IsValid() || a.IP6.IsValid() && !d.Subnet6.IsValid() {
 			return nil, &Error{What: "give the container an address", Flag: "--ip, --ip6", Cause: text("network " + d.String() + " has no subnet of that kind")}
@@ -111,6 +114,21 @@ type Connection struct {
 	Note func(text string)
 }
 
+// Chosen are the published ports for which none of the host was asked for, with those that they have got.
+func (c *Connection) Chosen() []Port {
+	ports := c.record.Ports
+	if c.plan.Mode != Bridge {
+		ports = c.plan.Request.Ports
+	}
+	var out []Port
+	for _, p := range ports {
+		if p.chosen {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
 // settle writes the default network down when this container is its first; of several that start at once, one
 // does, and the others take what it has chosen.
 func (p *Plan) settle() error {
@@ -132,7 +150,7 @@ func (p *Plan) settle() error {
 		if err != nil {
 			return err
 		}
-		p.Defs[i] = have
+		p.Defs[i] = have.here()
 	}
 	return nil
 }
@@ -181,7 +199,7 @@ func (c *Connection) allocate() error {
 				return err
 			}
 		}
-		if d.Subnet6.IsValid() && hasIPv6() {
+		if d.Subnet6.IsValid() {
 			want := a.IP6
 			if !want.IsValid() && e.Address4.IsValid() {
 				// The same number in both subnets reads well, and a lease of the one rarely lacks the other.
@@ -285,6 +303,7 @@ func (c *Connection) Attach(pid int, netns *os.File) error {
 	}
 	// What follows is the container's alone. Its leases keep the network from being removed.
 	lock.Close()
+	forgetFlows(c.record.Ports)
 	if err := c.configure(netns); err != nil {
 		return err
 	}
@@ -415,6 +434,7 @@ func (s *Store) release(r *Record) error {
 			errs = append(errs, s.rebuildIfThere())
 		}
 	}
+	forgetFlows(r.Ports)
 	return errors.Join(append(errs, s.updateNames(r))...)
 }
 

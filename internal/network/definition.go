@@ -28,6 +28,16 @@ type Definition struct {
 // strangers share.
 func (d *Definition) names() bool { return d.Name != DefaultName }
 
+// here is the network as this host can have it: IPv4 alone where the host has no IPv6.
+func (d *Definition) here() *Definition {
+	if !d.Subnet4.IsValid() || !d.Subnet6.IsValid() || hasIPv6() {
+		return d
+	}
+	four := *d
+	four.Subnet6, four.Gateway6 = netip.Prefix{}, netip.Addr{}
+	return &four
+}
+
 // checkName accepts the names of networks.
 func checkName(flag, name string) error {
 	bad := func(why string) error {

@@ -2,6 +2,7 @@ package network
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -74,7 +75,7 @@ func (p *Plan) preview() *Record {
 			e.Interface = fmt.Sprintf("eth%d", i)
 		}
 		e.Address4 = p.store.peek(d, d.Subnet4, d.Gateway4, a.IP, netip.Addr{})
-		if d.Subnet6.IsValid() && hasIPv6() {
+		if d.Subnet6.IsValid() {
 			var wish netip.Addr
 			if e.Address4.IsValid() {
 				wish = sameHost(d, e.Address4)
@@ -165,21 +166,21 @@ const shellSpace = "gcr-shell"
 
 // Enter is the command that runs another one in the network that Shell has made.
 func (p *Plan) Enter() string {
-	switch p.Mode {
-	case Bridge:
+	if p.Mode == Bridge {
 		return "nsenter --net=/run/netns/" + shellSpace
-	case Pasta:
-		c := p.userCommand("--")
-		return strings.ReplaceAll(strings.Join(c, " "), " --foreground", "")
 	}
 	return ""
 }
 
+// Held reports whether Shell is about namespaces that a process $namespaces holds: pasta and slirp4netns connect those
+// of a process.
+func (p *Plan) Held() bool { return p.Mode == Pasta || p.Mode == Slirp }
+
 // Shell is the same as commands of ip(8), sysctl(8) and nft(8), for a learner to type; a line that begins with "undo: "
 // is for the end.
 func (p *Plan) Shell() []string {
-	if p.Mode == Slirp {
-		return []string{"# In another terminal, once the container runs: " + strings.Join(p.userCommand("PID"), " ")}
+	if p.Held() {
+		return p.userShell()
 	}
 	if p.Mode != Bridge {
 		return nil
@@ -253,6 +254,28 @@ func (p *Plan) Shell() []string {
 		}
 	}
 	return out
+}
+
+// userShell starts pasta or slirp4netns and waits until there is a default route (see awaitLink).
+func (p *Plan) userShell() []string {
+	// The script has no descriptors 3 and 4 to tell the program by.
+	command := strings.NewReplacer(" --ready-fd=3", "", " --exit-fd=4", "").Replace(strings.Join(p.userCommand("$namespaces"), " "))
+	publish, end := []string(nil), "undo: kill $helper"
+	if p.Mode == Slirp && len(p.Request.Ports) > 0 {
+		const api = "${XDG_RUNTIME_DIR:-/tmp}/gcr-shell.slirp"
+		command = strings.Replace(command, "slirp4netns", "slirp4netns --api-socket "+api, 1)
+		for _, port := range p.Request.Ports {
+			request, _ := json.Marshal(newForward(port)) // numbers and addresses
+			publish = append(publish, "printf %s '"+string(request)+"' | socat -t 5 - UNIX-CONNECT:"+api+" >&2")
+		}
+		end += "; rm -f " + api
+	}
+	return append([]string{
+		command + " >&2 &", // what it says is not the command's output
+		"helper=$!",
+		end,
+		"until cat /proc/$namespaces/net/{route,ipv6_route} | grep -qE '^\\S+\\s00000000\\s|^0{32} 00 0{32} 00 [0-9a-f]*[1-9a-f]'; do kill -0 $helper; sleep 0.1; done",
+	}, publish...)
 }
 
 // forwarding is what letThrough does, as commands.

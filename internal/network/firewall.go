@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
@@ -20,7 +21,8 @@ func nftTable() *nftables.Table {
 	return &nftables.Table{Name: TableName, Family: nftables.TableFamilyINet}
 }
 
-// publisher is the endpoint that published ports lead to: the first one that is not on an internal network.
+// publisher is the endpoint that published ports lead to, the first one; [Store.NewPlan] sees that it is not on an
+// internal network.
 func (r *Record) publisher() *Endpoint {
 	if len(r.Ports) == 0 || len(r.Endpoints) == 0 {
 		return nil
@@ -108,14 +110,16 @@ func (s *Store) rebuild() error {
 	for _, b := range t.bridges {
 		links = append(links, nftables.SetElement{Key: ifname(b)})
 	}
-	if err := c.AddSet(&nftables.Set{Table: nt, Name: "bridges", KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian}, links); err != nil {
+	bridges := &nftables.Set{Table: nt, Name: "bridges", KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian}
+	if err := errors.Join(c.AddSet(bridges, nil), inParts(links, func(part []nftables.SetElement) error { return c.SetAddElements(bridges, part) })); err != nil {
 		return tableError("write set bridges", err)
 	}
 	if err := c.AddSet(&nftables.Set{Table: nt, Name: shapeMark + s.shape(defs), KeyType: nftables.TypeMark}, nil); err != nil {
 		return tableError("write table "+TableName, err)
 	}
 	for _, m := range t.maps {
-		if err := c.AddSet(m.set(nt), elements(m)); err != nil {
+		set := m.set(nt)
+		if err := errors.Join(c.AddSet(set, nil), inParts(elements(m), func(part []nftables.SetElement) error { return c.SetAddElements(set, part) })); err != nil {
 			return tableError("write map "+m.name, err)
 		}
 	}
@@ -126,6 +130,17 @@ func (s *Store) rebuild() error {
 	}
 	if err := c.Flush(); err != nil {
 		return tableError("write table "+TableName, err)
+	}
+	return nil
+}
+
+// inParts calls do with so many elements at a time as fit into one attribute of netlink, whose length has 16 bits
+// (netlink(7)). One of an IPv6 map takes 72 bytes at most.
+func inParts(els []nftables.SetElement, do func([]nftables.SetElement) error) error {
+	for part := range slices.Chunk(els, 512) {
+		if err := do(part); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -192,7 +207,7 @@ func (s *Store) change(c *nftables.Conn, r *Record, do func(*nftables.Conn, *nft
 		}
 		if len(m.elements) > 0 {
 			set := m.set(nftTable())
-			if err := do(c, set, elements(m)); err != nil {
+			if err := inParts(elements(m), func(part []nftables.SetElement) error { return do(c, set, part) }); err != nil {
 				return err
 			}
 		}

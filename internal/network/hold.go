@@ -36,6 +36,7 @@ func (c *Connection) holdPorts() error {
 			}
 		}
 		if p.HostPort == 0 {
+			p.chosen = true
 			p.HostPort = p.ContainerPort // where sockets cannot choose one, as for SCTP
 			if p.Proto != "sctp" {
 				port, err := freePort(p, e.Address4.IsValid())

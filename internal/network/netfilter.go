@@ -12,11 +12,18 @@ import (
 // mostWait bounds how long the kernel's answers about the rules may take to come.
 const mostWait = time.Minute
 
+// mostSent bounds the requests that the kernel takes at once, in bytes: a rebuilding of the table sends all published
+// ports together, up to 150 bytes for each. Memory is taken as it is needed.
+const mostSent = 64 << 20
+
 // newTables opens the kernel's tables. The answers must come within a minute from now. The kernel gives them before
 // sendmsg(2) returns; but a batch that it cannot even begin has one for all of its requests (nfnetlink_rcv_batch in
 // net/netfilter/nfnetlink.c), and the library waits for one of each, for ever, with the store locked.
 func newTables(opts ...nftables.ConnOption) (*nftables.Conn, error) {
 	return nftables.New(append(opts, nftables.WithSockOptions(func(c *netlink.Conn) error {
+		if err := c.SetWriteBuffer(mostSent); err != nil {
+			return err
+		}
 		return c.SetReadDeadline(time.Now().Add(mostWait))
 	}))...)
 }

@@ -13,6 +13,8 @@ type Port struct {
 	HostPort      uint16     `json:"hostPort"`
 	ContainerPort uint16     `json:"containerPort"`
 	Proto         string     `json:"proto"` // tcp, udp or sctp
+
+	chosen bool // HostPort is one that was free, for none was asked for
 }
 
 // String writes the port as -p takes it.
@@ -31,7 +33,7 @@ func (p Port) String() string {
 const mostPorts = 4096
 
 // ParsePorts reads [[IP:][HOST]:]CONTAINER[/tcp|udp|sctp], in which HOST and CONTAINER are ports or ranges
-// FIRST-LAST, as Docker and Podman write it. A port of the host that is left out is 0: any free one.
+// FIRST-LAST, as Docker and Podman write it. A port of the host that is left out or 0 stands for any free one.
 func ParsePorts(flag, value string) ([]Port, error) {
 	bad := func(cause, hint string) ([]Port, error) {
 		return nil, &Error{What: fmt.Sprintf("parse %q", value), Flag: flag, Cause: text(cause), Hint: hint}
@@ -54,6 +56,9 @@ func ParsePorts(flag, value string) ([]Port, error) {
 		if err != nil || a.Zone() != "" || !a.Is6() {
 			return bad(fmt.Sprintf("%q is not an IPv6 address", ip), "for instance [::1]:8080:80")
 		}
+		if a.IsMulticast() {
+			return bad(fmt.Sprintf("%s is no address of one host", a), "")
+		}
 		host, rest = a.Unmap(), after
 		if !strings.Contains(rest, ":") {
 			rest = ":" + rest
@@ -64,6 +69,9 @@ func ParsePorts(flag, value string) ([]Port, error) {
 			return bad(fmt.Sprintf("%q is not an IPv4 address", parts[0]), "for instance 127.0.0.1:8080:80; an IPv6 address stands in brackets")
 		}
 		if parts[0] != "" {
+			if a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+				return bad(fmt.Sprintf("%s is no address of one host", a), "")
+			}
 			host = a
 		}
 		rest = parts[1] + ":" + parts[2]
@@ -74,12 +82,15 @@ func ParsePorts(flag, value string) ([]Port, error) {
 	if !ok {
 		hostPart, conPart = "", rest
 	}
+	if a, err := netip.ParseAddr(hostPart); err == nil && a.Is4() {
+		return bad("it names an address and one port", fmt.Sprintf("%s:8080:%s for port 8080 of the host, %s::%s for any free one", hostPart, conPart, hostPart, conPart))
+	}
 	c1, c2, why := portRange(conPart)
 	if why != "" {
 		return bad(why, "for instance 8080:80")
 	}
 	h1, h2 := 0, 0
-	if hostPart != "" {
+	if hostPart != "" && hostPart != "0" {
 		if h1, h2, why = portRange(hostPart); why != "" {
 			return bad(why, "for instance 8080:80")
 		}

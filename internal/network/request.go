@@ -146,7 +146,11 @@ func (r *Request) addNetwork(v string) error {
 		r.Attach = append(r.Attach, a)
 	}
 	if r.Mode != Default && r.Mode != mode || mode != Bridge && len(r.Attach) > 0 {
-		return &Error{What: "combine --network " + string(r.Mode) + " with " + v, Flag: "--network", Cause: text("only networks of their own can be several"), Hint: "keep one of them"}
+		first := string(r.Mode)
+		if len(r.Attach) > 0 && mode != Bridge {
+			first = r.Attach[0].Network
+		}
+		return &Error{What: "combine --network " + first + " with " + v, Flag: "--network", Cause: text("only networks of their own can be several"), Hint: "keep one of them"}
 	}
 	r.Mode = mode
 	return nil
@@ -184,7 +188,7 @@ func (a *Attachment) options(s string, bad func(cause, hint string) error) error
 			return bad(fmt.Sprintf("%q is not an option of a network", key), "use ip, ip6, mac, alias, interface_name")
 		}
 		if err != nil {
-			return bad(err.Error(), "")
+			return bad(fmt.Sprintf("%q is no value of %s", value, key), "for instance ip=10.0.0.5, ip6=fd00::5, mac=02:00:00:00:00:01")
 		}
 	}
 	return nil

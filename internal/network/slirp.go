@@ -45,6 +45,27 @@ func (u *userNet) slirp(c *Connection, pid int) (ready func() error, err error) 
 	}, nil
 }
 
+// forward is a request for a port.
+type forward struct {
+	Execute   string `json:"execute"`
+	Arguments struct {
+		Proto     string `json:"proto"`
+		HostAddr  string `json:"host_addr"`
+		HostPort  int    `json:"host_port"`
+		GuestPort int    `json:"guest_port"`
+	} `json:"arguments"`
+}
+
+func newForward(p Port) forward {
+	f := forward{Execute: "add_hostfwd"}
+	f.Arguments.Proto, f.Arguments.HostAddr = p.Proto, "0.0.0.0"
+	if p.Host.IsValid() {
+		f.Arguments.HostAddr = p.Host.String()
+	}
+	f.Arguments.HostPort, f.Arguments.GuestPort = int(p.HostPort), int(p.ContainerPort)
+	return f
+}
+
 // slirpForward asks for a port (slirp4netns(1), "API socket").
 func slirpForward(api string, p Port) error {
 	conn, err := net.Dial("unix", api)
@@ -52,20 +73,7 @@ func slirpForward(api string, p Port) error {
 		return &Error{What: "publish " + p.String(), Flag: "-p", Cause: errSlirp}
 	}
 	defer conn.Close()
-	host := "0.0.0.0"
-	if p.Host.IsValid() {
-		host = p.Host.String()
-	}
-	type args struct {
-		Proto     string `json:"proto"`
-		HostAddr  string `json:"host_addr"`
-		HostPort  int    `json:"host_port"`
-		GuestPort int    `json:"guest_port"`
-	}
-	err = json.NewEncoder(conn).Encode(struct {
-		Execute   string `json:"execute"`
-		Arguments args   `json:"arguments"`
-	}{"add_hostfwd", args{p.Proto, host, int(p.HostPort), int(p.ContainerPort)}})
+	err = json.NewEncoder(conn).Encode(newForward(p))
 	if err == nil {
 		err = conn.(*net.UnixConn).CloseWrite()
 	}

@@ -59,7 +59,11 @@ func (s *Store) Load(name string) (*Definition, error) {
 	}
 	b, err := os.ReadFile(s.file(name))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &Error{What: "find network " + name, Flag: "--network", Cause: ErrNoNetwork, Hint: "gcr network ls lists them; gcr network create " + name + " makes it"}
+		hint := "gcr network ls lists them; gcr network create " + name + " makes it"
+		if name == DefaultName {
+			hint = "the first container makes it; gcr network create " + name + " does so with flags of your choice"
+		}
+		return nil, &Error{What: "find network " + name, Flag: "--network", Cause: ErrNoNetwork, Hint: hint}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read network %s: %w", name, err)

@@ -70,7 +70,7 @@ func (p *Plan) checkUserPorts() error {
 			if err != nil {
 				return portError(*q, err)
 			}
-			q.HostPort = port
+			q.HostPort, q.chosen = port, true
 		}
 		if err := canBind(*q); err != nil {
 			return err

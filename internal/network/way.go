@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -271,7 +272,10 @@ func ports(pid int, all []Port) Station {
 				about = "" // is not looked for
 			}
 		}
-		st.Ports = append(st.Ports, strings.TrimSpace(fmt.Sprintf("%d/%s  %s", p.ContainerPort, p.Proto, about)))
+		// One port of the container may be published on several addresses.
+		if port := strings.TrimSpace(fmt.Sprintf("%d/%s  %s", p.ContainerPort, p.Proto, about)); !slices.Contains(st.Ports, port) {
+			st.Ports = append(st.Ports, port)
+		}
 	}
 	return st
 }

@@ -4,6 +4,7 @@
 package networkcmd
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -58,10 +59,14 @@ func create() *cobra.Command {
 	var d network.Definition
 	var subnets, gateways, labels []string
 	ipv4, ipv6 := true, true
+	driver := "bridge"
 	c := &cobra.Command{
 		Use: "create [flags] NAME", Short: "Make a network", Args: cobra.ExactArgs(1),
 		RunE: rooted(func(s *network.Store, c *cobra.Command, args []string) error {
 			d.Name = args[0]
+			if driver != "bridge" {
+				return &network.Error{What: fmt.Sprintf("create network %s with driver %q", d.Name, driver), Flag: "--driver", Cause: text("gcr has bridges only"), Hint: "leave --driver out; --network ns:PATH joins a namespace that you have connected in another way"}
+			}
 			for _, v := range subnets {
 				p, err := netip.ParsePrefix(v)
 				if err != nil {
@@ -119,6 +124,7 @@ func create() *cobra.Command {
 	f.IntVar(&d.MTU, "mtu", 0, "largest packet in `BYTES` (default 1500)")
 	f.BoolVar(&d.Internal, "internal", false, "no way out of the network, and none in but from the host")
 	f.BoolVar(&d.Isolate, "isolate", false, "no traffic from and to other networks")
+	f.StringVarP(&driver, "driver", "d", driver, "`KIND` of network: bridge is the only one")
 	f.StringArrayVar(&labels, "label", nil, "`NAME=VALUE` to remember")
 	return c
 }
@@ -219,23 +225,32 @@ func names(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra
 }
 
 func remove() *cobra.Command {
-	return &cobra.Command{
+	var force bool
+	c := &cobra.Command{
 		Use: "rm NAME...", Aliases: []string{"remove"}, Short: "Remove networks", Args: cobra.MinimumNArgs(1),
 		ValidArgsFunction: names,
 		RunE: rooted(func(s *network.Store, c *cobra.Command, args []string) error {
+			var errs []error
 			for _, name := range args {
-				if err := s.Remove(name); err != nil {
-					return err
+				err := s.Remove(name)
+				if force && errors.Is(err, network.ErrNoNetwork) {
+					continue
+				}
+				if err != nil {
+					errs = append(errs, err)
+					continue
 				}
 				fmt.Fprintln(c.OutOrStdout(), name)
 			}
-			return nil
+			return errors.Join(errs...)
 		}),
 	}
+	c.Flags().BoolVarP(&force, "force", "f", false, "no error if there is none")
+	return c
 }
 
 func prune(cleanUp func(string) error) *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use: "prune", Short: "Remove networks that no container uses, and what killed containers have left", Args: cobra.NoArgs,
 		RunE: rooted(func(s *network.Store, c *cobra.Command, _ []string) error {
 			if err := state.Sweep(containers(), cleanUp); err != nil {
@@ -248,6 +263,8 @@ func prune(cleanUp func(string) error) *cobra.Command {
 			return err
 		}),
 	}
+	c.Flags().BoolP("force", "f", false, "do not ask (it never does)")
+	return c
 }
 
 func explain() *cobra.Command {

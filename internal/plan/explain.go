@@ -176,8 +176,14 @@ func (p *Plan) ExplainShell(w io.Writer) error {
 	}
 	t.printf("\n# Start a process in its namespaces. What it does there is the text between the two lines %s.\n", end)
 	enter := "exec "
-	if p.in.Network != nil && p.in.Network.Enter != "" {
-		enter += p.in.Network.Enter + " "
+	switch n := p.in.Network; {
+	case n == nil:
+	case n.Held && p.CloneFlags&unix.CLONE_NEWUSER != 0:
+		enter += "nsenter --preserve-credentials --user --net --target $namespaces "
+	case n.Held:
+		enter += "nsenter --net --target $namespaces "
+	case n.Enter != "":
+		enter += n.Enter + " "
 	}
 	if undoes {
 		// The script goes on afterwards.
@@ -213,6 +219,8 @@ func (t *textWriter) comment(info Info) {
 // unshareFlags are the options of unshare(1) for the namespaces of the plan.
 func (p *Plan) unshareFlags() string {
 	var f []string
+	entered := p.in.Network != nil && p.in.Network.Enter != ""
+	held := p.in.Network != nil && p.in.Network.Held
 	for _, n := range []struct {
 		flag uint64
 		name string
@@ -223,7 +231,7 @@ func (p *Plan) unshareFlags() string {
 		{unix.CLONE_NEWIPC, "--ipc"},
 		{unix.CLONE_NEWNET, "--net"},
 	} {
-		if n.flag == unix.CLONE_NEWNET && p.in.Network != nil && p.in.Network.Enter != "" {
+		if n.flag == unix.CLONE_NEWNET && (held || entered) || n.flag == unix.CLONE_NEWUSER && held {
 			continue // made before, and entered
 		}
 		if p.CloneFlags&n.flag != 0 {
@@ -238,19 +246,33 @@ func (p *Plan) unshareFlags() string {
 			f = append(f, "--time")
 		}
 	}
-	if len(p.UIDMap) > 0 {
-		if OwnIDsOnly(p.UIDMap, p.in.Host.UID) {
-			f = append(f, "--map-root-user")
-		} else {
-			f = append(f, mapFlags("user", p.UIDMap, p.in.Host.UID)...)
-			f = append(f, mapFlags("group", p.GIDMap, p.in.Host.GID)...)
-			f = append(f, "--setuid 0 --setgid 0")
-		}
+	if ids := p.idFlags(); ids != "" && !held {
+		f = append(f, ids)
 	}
 	if p.CloneFlags&unix.CLONE_NEWPID != 0 {
 		f = append(f, "--pid --fork --kill-child")
 	}
 	return strings.Join(f, " ")
+}
+
+// heldFlags are the options of unshare(1) for what is made before the rest where a network is Held.
+func (p *Plan) heldFlags() string {
+	if p.CloneFlags&unix.CLONE_NEWUSER == 0 {
+		return "--net"
+	}
+	return strings.Join(strings.Fields("--user "+p.idFlags()+" --net"), " ")
+}
+
+// idFlags are the options of unshare(1) for the id maps.
+func (p *Plan) idFlags() string {
+	if len(p.UIDMap) == 0 {
+		return ""
+	}
+	if OwnIDsOnly(p.UIDMap, p.in.Host.UID) {
+		return "--map-root-user"
+	}
+	f := append(mapFlags("user", p.UIDMap, p.in.Host.UID), mapFlags("group", p.GIDMap, p.in.Host.GID)...)
+	return strings.Join(append(f, "--setuid 0 --setgid 0"), " ")
 }
 
 // mapFlags are the options of unshare(1) for one id map; what is "user" or "group". The caller's own id has an option of

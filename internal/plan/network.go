@@ -19,6 +19,9 @@ type Network struct {
 	// for instance "nsenter --net=/run/netns/web".
 	Shell []string
 	Enter string
+	// Held says in place of Enter that Shell connects the namespaces of a process, $namespaces, and that this is still to
+	// be made.
+	Held bool
 }
 
 // UndoPrefix begins a line of a script whose command belongs to the end.
@@ -42,6 +45,14 @@ func (b *builder) setUpNetwork() []HostStep {
 		return nil
 	}
 	shell := slices.Clone(n.Shell)
+	if n.Held {
+		shell = append([]string{
+			"unshare " + b.plan.heldFlags() + " sleep infinity &",
+			"namespaces=$!",
+			UndoPrefix + "kill $namespaces",
+			`until [ "$(cat /proc/$namespaces/comm)" = sleep ]; do sleep 0.1; done`,
+		}, shell...)
+	}
 	for i, l := range shell {
 		if command, ok := strings.CutPrefix(l, UndoPrefix); ok {
 			shell[i] = undo(command)

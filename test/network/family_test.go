@@ -1,6 +1,7 @@
 package network
 
 import (
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -91,5 +92,42 @@ func TestOneFamily(t *testing.T) {
 			}
 			nothingLeft(t)
 		})
+	}
+}
+
+// TestTurnedOffIPv6 is a host whose administrator has turned IPv6 off by sysctl: the networks work with IPv4 alone.
+func TestTurnedOffIPv6(t *testing.T) {
+	_ = setBridgeNetfilter(false)
+	output(t, "network", "prune")
+	output(t, "network", "create", "two")
+	output(t, "network", "create", "--ipv4=false", "six")
+	const off = "/proc/sys/net/ipv6/conf/default/disable_ipv6"
+	must(os.WriteFile(off, []byte("1"), 0))
+	defer func() { must(os.WriteFile(off, []byte("0"), 0)); nothingLeft(t) }()
+	background(t, in("server", agent, "serve", "99"))
+	for _, name := range []string{"gcr0", "two"} {
+		web := start(t, "--network", name, "-p", "8088:80", rootfs, "/agent", "serve", "80")
+		if m := members(t, name)[0]; m.Address4 == "" || m.Address6 != "" {
+			t.Errorf("addresses in %s: %q and %q", name, m.Address4, m.Address6)
+		}
+		if got, err := ask("client", "tcp", join(hostIn4, "8088")); err != nil || got != client4 {
+			t.Errorf("%s from the client: %s, %v", name, got, err)
+		}
+		web.stop()
+		if got := output(t, "run", "--quiet", "--network", name, rootfs, "/agent", "dial", "tcp", join(server4, "99")); got != hostOut4 {
+			t.Errorf("out of %s: the server sees %s", name, got)
+		}
+		if told := output(t, "run", "--explain", "--network", name, rootfs, "/agent"); strings.Contains(told, "via fd") {
+			t.Errorf("--explain tells of IPv6:\n%s", told)
+		}
+		script := exec.Command("bash")
+		script.Stdin = strings.NewReader(output(t, "run", "--explain=shell", "--network", name, "--security-opt", "seccomp=unconfined", "host", "bash", "-c", "exec 3<>/dev/tcp/"+server4+"/99; echo >&3; read -r a <&3; echo $a"))
+		if out, err := script.CombinedOutput(); err != nil || !strings.Contains(string(out), hostOut4) {
+			t.Errorf("the script of --explain=shell: %v: %s", err, out)
+		}
+	}
+	out, err := exec.Command(gcr, "run", "--quiet", "--network", "six", rootfs, "/agent", "wait").CombinedOutput()
+	if text := strings.TrimSpace(string(out)); err == nil || strings.Contains(text, "\n") || !strings.Contains(text, "this host has none") || !strings.Contains(text, "disable_ipv6") {
+		t.Errorf("a network of IPv6 only: not one clear line: %v: %s", err, text)
 	}
 }

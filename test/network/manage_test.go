@@ -151,7 +151,9 @@ func TestBetweenNetworks(t *testing.T) {
 	if got := output(t, "network", "inspect", "--format", "{{.Bridge}} {{.Subnet4}}", "open", "inner"); len(strings.Fields(got)) != 4 {
 		t.Errorf("network inspect --format: %q", got)
 	}
-	if out, err := exec.Command(gcr, "network", "rm", "open").CombinedOutput(); err == nil || !strings.Contains(string(out), "web-open") {
+	// One that is in use stays; those that are named after it go.
+	output(t, "network", "create", "--driver", "bridge", "last")
+	if out, err := exec.Command(gcr, "network", "rm", "-f", "nowhere", "open", "last").CombinedOutput(); err == nil || !strings.Contains(string(out), "web-open") || !strings.HasPrefix(string(out), "last\n") || strings.Contains(string(out), "nowhere") {
 		t.Errorf("a network in use was removed: %s", out)
 	}
 }
@@ -309,6 +311,7 @@ func TestWrongInput(t *testing.T) {
 		args []string
 		want []string
 	}{
+		{[]string{"network", "inspect", "gcr0"}, []string{"the first container makes it"}},
 		{run("-p", "7777:80"), []string{"port 7777 of the host is in use", "ss -lnp"}},
 		{run("-p", "192.0.2.200:80:80"), []string{"the host has no address 192.0.2.200"}},
 		{run("-p", "8080:80", "-p", "8080:81"), []string{"has the same port"}},
@@ -316,6 +319,15 @@ func TestWrongInput(t *testing.T) {
 		{run("-p", "8000-8001:80"), []string{"2 ports of the host do not fit 1"}},
 		{run("-p", "80/icmp"), []string{"use tcp, udp or sctp"}},
 		{run("-p", "::1:80:80"), []string{"too many colons", "brackets"}},
+		{run("-p", "127.0.0.1:8080"), []string{"names an address and one port", "127.0.0.1::8080"}},
+		{run("-p", "255.255.255.255:80:80"), []string{"no address of one host"}},
+		{run("-p", "[ff02::1]:80:80"), []string{"no address of one host"}},
+		{run("-P", "--expose", "8080:80"), []string{"--expose", "-p 8080:80"}},
+		{run("--expose", "http"), []string{`parse "http" (--expose)`, "not a port"}},
+		{run("--network", "gcr0:ip=10.1"), []string{`"10.1" is no value of ip`}},
+		{run("--network", "gcr0", "--net", "host"), []string{"--network gcr0 with host"}},
+		{run("--network", "container:nobody", "--dns", "192.0.2.53"), []string{"container:nobody", "those of that container"}},
+		{run("--network", "container:nobody", "--add-host", "a:192.0.2.53"), []string{"container:nobody", "those of that container"}},
 		{run("-p", "80:80", "--network", "none"), []string{"no way to the container"}},
 		{run("-p", "80:80", "--network", "host"), []string{"host's ports already"}},
 		{run("--network", "nowhere"), []string{"there is no network of that name", "gcr network create nowhere"}},
@@ -339,6 +351,7 @@ func TestWrongInput(t *testing.T) {
 		{[]string{"network", "create", "--ipv6=false", "--subnet", "fd00:5::/64", "a"}, []string{"--ipv6=false", "is IPv6"}},
 		{[]string{"network", "create", "--mtu", "10", "a"}, []string{"not between 68"}},
 		{[]string{"network", "create", "host"}, []string{"has a meaning"}},
+		{[]string{"network", "create", "-d", "macvlan", "a"}, []string{"bridges only"}},
 		{[]string{"network", "create", "../x"}, []string{"a character that cannot stand there"}},
 		{[]string{"network", "rm", "nowhere"}, []string{"there is no network"}},
 		{[]string{"network", "inspect", "nowhere"}, []string{"there is no network"}},

@@ -159,6 +159,7 @@ func TestUserMistakes(t *testing.T) {
 	}{
 		{"", []string{"-p", "80:80"}, []string{"ports below 1024 are for root", "net.ipv4.ip_unprivileged_port_start=80"}},
 		{"", []string{"--network", "web"}, []string{"ordinary user may not make interfaces"}},
+		{"", []string{"--ip", "10.1.2.3"}, []string{"(--ip, --ip6, --mac-address)", "pasta copies"}},
 		{"", []string{"-p", "8080:80/sctp"}, []string{"TCP and UDP only"}},
 		{"PATH=" + empty, []string{"-p", "8080:80"}, []string{"pasta is not installed", "package passt"}},
 		{"PATH=" + empty, []string{"--network", "pasta"}, []string{"not installed", "passt"}},
@@ -255,4 +256,49 @@ func TestPastaDies(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	nothingOfUser(t)
+}
+
+// TestScriptWithoutRoot runs what --explain=shell prints for an ordinary user: the learner's container reaches the world
+// and is reached as gcr's is, and the script leaves no process.
+func TestScriptWithoutRoot(t *testing.T) {
+	background(t, in("server", agent, "serve", "99"))
+	for program, pkg := range map[string]string{"pasta": "passt", "slirp4netns": "slirp4netns"} {
+		t.Run(program, func(t *testing.T) {
+			needs(t, program, pkg)
+			script := func(args ...string) *exec.Cmd {
+				text, err := asUser(t, append([]string{"--explain=shell", "--network", program}, args...)...).Output()
+				if err != nil {
+					t.Fatal(err, string(text))
+				}
+				c := exec.Command("setpriv", append(user(t), "bash")...)
+				c.Stdin = strings.NewReader(string(text))
+				return c
+			}
+			left := func() {
+				t.Helper()
+				eventually(t, "the processes of the script to end", func() bool {
+					return helpers(program) == 0 && exec.Command("pgrep", "-u", "1000", "-x", "sleep").Run() != nil
+				})
+				nothingOfUser(t)
+			}
+			// Takes away what killed ones of other tests have left.
+			must(asUser(t, userRoot(t), "/agent", "lookup", "localhost").Run())
+			out, err := script("host", "timeout", "20", "bash", "-c", "exec 3<>/dev/tcp/"+server4+"/99; echo >&3; read -r a <&3; echo $a; exit 7").CombinedOutput()
+			if e, ok := err.(*exec.ExitError); !ok || e.ExitCode() != 7 || !strings.Contains(string(out), hostOut4) {
+				t.Errorf("%v: %s", err, out)
+			}
+			left()
+			if program == "slirp4netns" {
+				needs(t, "socat", "socat")
+			}
+			must(os.Chmod(agent, 0o755))
+			p := background(t, script("-p", "8094:8000", "-v", filepath.Dir(agent)+":/mnt:ro", "host", "/mnt/agent", "serve", "8000"))
+			if got, err := ask("client", "tcp", join(hostIn4, "8094")); err != nil || got != client4 {
+				t.Errorf("from the client: %s, %v", got, err)
+			}
+			must(sh("pkill -KILL -u 1000 -x agent"))
+			p.once.Do(func() { _ = p.cmd.Wait() })
+			left()
+		})
+	}
 }

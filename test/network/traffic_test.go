@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -160,9 +161,9 @@ func TestSharedNamespaces(t *testing.T) {
 	}
 }
 
-// TestFreePorts publishes what the image exposes and ranges.
+// TestRanges publishes ranges, and on free ports of the host.
 func TestRanges(t *testing.T) {
-	start(t, "--name", "web", "-p", "9000-9002:80-82", "-p", "80", rootfs, "/agent", "serve", "81")
+	web := start(t, "--name", "web", "-p", "9000-9002:80-82", "-p", "80", rootfs, "/agent", "serve", "81")
 	if got, err := ask("client", "tcp", join(hostIn4, "9001")); err != nil || got != client4 {
 		t.Errorf("the middle of a range: %s, %v", got, err)
 	}
@@ -170,4 +171,70 @@ func TestRanges(t *testing.T) {
 	if len(m.Ports) != 4 || !strings.HasSuffix(m.Ports[3], ":80/tcp") || strings.HasPrefix(m.Ports[3], "0:") {
 		t.Errorf("ports %v: the last one has no free port of the host", m.Ports)
 	}
+	if web.said() != "" {
+		t.Errorf("--quiet, and still: %s", web.said())
+	}
+	// The ports that were free are told: nobody could know them otherwise.
+	loud := &proc{t: t, cmd: exec.Command(gcr, "run", "-P", "--expose", "81", "--expose", "81/tcp", "-p", "0:81/udp", rootfs, "/agent", "serve", "81")}
+	loud.begin()
+	told := regexp.MustCompile(`(?m)^gcr: note: published ([0-9]+):81/(tcp|udp)$`).FindAllStringSubmatch(loud.said(), -1)
+	if len(told) != 2 {
+		t.Fatalf("not two ports that were free: %s", loud.said())
+	}
+	for _, p := range told {
+		if got, err := ask("client", p[2], join(hostIn4, p[1])); err != nil || got != client4 {
+			t.Errorf("what was told to be published: %s: %s, %v", p[0], got, err)
+		}
+	}
+}
+
+// TestManyPorts publishes as many ports as one range may have; the rules are made with them and made anew.
+func TestManyPorts(t *testing.T) {
+	start(t, "--name", "many", "-p", "10000-14095:10000-14095", rootfs, "/agent", "serve", "14095")
+	reached := func(when string) {
+		t.Helper()
+		for to, want := range map[string]string{hostIn4: client4, hostIn6: client6} {
+			if got, err := ask("client", "tcp", join(to, "14095")); err != nil || got != want {
+				t.Errorf("%s, the last port of the range at %s: %s, %v", when, to, got, err)
+			}
+		}
+	}
+	reached("at first")
+	must(sh("nft flush ruleset"))
+	output(t, "run", "--quiet", rootfs, "/agent", "lookup", "localhost")
+	reached("after the table was made anew")
+	if out, err := exec.Command(gcr, "run", "--quiet", "-p", "10000-14096:10000-14096", rootfs, "/agent", "wait").CombinedOutput(); err == nil || !strings.Contains(string(out), "4097 ports, more than 4096") {
+		t.Errorf("one more: %v: %s", err, out)
+	}
+}
+
+// TestFlowsMove has clients that send all the while, from before the first container: each next container has them at
+// once, with their own address, although the kernel translates by the first packet of a flow.
+func TestFlowsMove(t *testing.T) {
+	for to, want := range map[string]string{hostIn4: client4, hostIn6: client6} {
+		client := background(t, in("client", agent, "insist", join(to, "8070")))
+		for n, flag := range []string{"8070:80/udp", "8070:80/udp", join(to, "8070") + ":80/udp"} {
+			p := start(t, "-p", flag, rootfs, "/agent", "serve", "80")
+			before := strings.Count(client.said(), want+"\n")
+			eventually(t, fmt.Sprintf("container %d to be asked by %s", n, want), func() bool { return strings.Count(client.said(), want+"\n") > before+5 })
+			if n == 0 {
+				p.kill()
+			} else {
+				p.stop()
+			}
+		}
+		for line := range strings.Lines(client.said()) {
+			if line != want+"\n" {
+				t.Errorf("the container saw %s, not %s", line, want)
+			}
+		}
+	}
+	// A program of the host that takes the port over has them as well.
+	client := background(t, in("client", agent, "insist", join(hostIn4, "8070")))
+	p := start(t, "-p", "8070:80/udp", rootfs, "/agent", "serve", "80")
+	eventually(t, "the container to be asked", func() bool { return client.said() != "" })
+	p.stop()
+	before := len(client.said())
+	background(t, in("", agent, "serve", "8070"))
+	eventually(t, "the host's own program to be asked", func() bool { return len(client.said()) > before+5*len(client4) })
 }

@@ -4,6 +4,7 @@
 //	agent serve PORT           TCP, UDP and, if the kernel has it, SCTP, IPv4 and IPv6
 //	agent dial NETWORK ADDR    prints the answer
 //	agent try NETWORK ADDR     the same where none is expected: gives up soon
+//	agent insist ADDR          asks by UDP all the while from one port, whoever answers; answers go to standard error
 //	agent lookup NAME          prints addresses, one a line
 //	agent wait                 until it is killed
 //	agent without CMD…         runs a command in a kernel without nf_tables
@@ -39,6 +40,8 @@ func run(args []string) error {
 		return dial(args[1], args[2], wait)
 	case "try":
 		return dial(args[1], args[2], wait/4)
+	case "insist":
+		return insist(args[1])
 	case "lookup":
 		r := net.Resolver{PreferGo: true}
 		ctx, cancel := context.WithTimeout(context.Background(), wait/4)
@@ -134,6 +137,32 @@ func dial(network, addr string, wait time.Duration) error {
 			return err
 		}
 		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// insist is a client that neither pauses nor takes another port when nobody answers, as a sender of logs is.
+func insist(addr string) error {
+	to, err := net.ResolveUDPAddr("udp", addr)
+	if err != nil {
+		return err
+	}
+	// Not connected: an ICMP error is not this socket's concern.
+	c, err := net.ListenUDP("udp", nil)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	fmt.Println("ready")
+	buf := make([]byte, 100)
+	for {
+		if _, err := c.WriteToUDP([]byte("?"), to); err != nil {
+			return err
+		}
+		_ = c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		if n, _, err := c.ReadFromUDP(buf); err == nil {
+			fmt.Fprintln(os.Stderr, string(buf[:n]))
+			time.Sleep(20 * time.Millisecond)
+		}
 	}
 }
 
