@@ -100,10 +100,7 @@ func (b *bench) measureAll() error {
 func (b *bench) measure(a act, v variant, t turns, samples int) {
 	name := a.name + ", " + v.name
 	if a.name == actTool.name {
-		name = "run of a " + v.name
-		if v.image {
-			name = "run of an " + v.name
-		}
+		name = "run of " + v.withArticle()
 	}
 	name += t.name
 	if !b.wants(name) {

@@ -16,6 +16,14 @@ var (
 	imageNetwork = variant{name: "image, default network", image: true}
 )
 
+// withArticle is the variant's name in a sentence.
+func (v variant) withArticle() string {
+	if v.image {
+		return "an " + v.name
+	}
+	return "a " + v.name
+}
+
 // imageName is the name of the image in the stores of the tools.
 const imageName = "localhost/gcr-bench:latest"
 
@@ -97,16 +105,17 @@ func (b *bench) tools() {
 	for _, v := range []variant{rootNone, rootNetwork, imageNone, imageNetwork} {
 		b.measure(actTool, v, warm, b.samples(25))
 	}
-	b.many(100, 16)
+	b.many(100, 16, rootNetwork)
+	b.many(100, 16, imageNetwork)
 }
 
-// many measures how long it takes to run n containers, some of them at a time.
-func (b *bench) many(n, atATime int) {
-	name := fmt.Sprintf("%d runs of a root filesystem, default network, %d at a time", n, atATime)
+// many measures how long it takes to run n containers, some of them at a time. Docker has images alone.
+func (b *bench) many(n, atATime int, v variant) {
+	name := fmt.Sprintf("%d runs of %s, %d at a time", n, v.withArticle(), atATime)
 	if !b.wants(name) {
 		return
 	}
-	who := b.with(func(c *contender) bool { return isTool(c) && c.name != nameDocker })
+	who := b.with(func(c *contender) bool { return isTool(c) && (c.name != nameDocker || v.image) })
 	r := b.newResult(name, milliseconds, who)
 	failed := map[string]bool{}
 	for round := range min(3, b.samples(3)) {
@@ -115,7 +124,7 @@ func (b *bench) many(n, atATime int) {
 			if failed[c.name] {
 				continue
 			}
-			u, err := b.batch(actTool, c, rootNetwork, atATime, n)
+			u, err := b.batch(actTool, c, v, atATime, n)
 			if err != nil {
 				b.skip(name+" of "+c.name, err)
 				failed[c.name] = true
