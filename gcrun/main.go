@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"gcr/internal/lifecycle"
+	_ "gcr/internal/prefault"
 	"gcr/internal/stack"
 )
 

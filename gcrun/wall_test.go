@@ -25,7 +25,7 @@ var outside = []string{
 var inside = []string{
 	"gcr/gcrun", "gcr/internal/account", "gcr/internal/cgroup", "gcr/internal/cgroup/systemd", "gcr/internal/clone", "gcr/internal/criu", "gcr/internal/hostfacts", "gcr/internal/hostfile",
 	"gcr/internal/jsonlean", "gcr/internal/launch", "gcr/internal/lifecycle", "gcr/internal/netdevice", "gcr/internal/sigpipe",
-	"gcr/internal/plan", "gcr/internal/procfs", "gcr/internal/program", "gcr/internal/rootfile", "gcr/internal/seccomp", "gcr/internal/spec", "gcr/internal/stack",
+	"gcr/internal/plan", "gcr/internal/prefault", "gcr/internal/procfs", "gcr/internal/program", "gcr/internal/rootfile", "gcr/internal/seccomp", "gcr/internal/spec", "gcr/internal/stack",
 }
 
 func TestLinksOnlyWhatARuntimeNeeds(t *testing.T) {
