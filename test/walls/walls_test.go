@@ -66,6 +66,7 @@ var layers = []struct{ pkg, imports string }{
 	{"criu", ""},
 	{"listing", ""},
 	{"netdevice", ""},
+	{"prefault", ""},
 	{"procfs", ""},
 	{"program", ""},
 	{"rootfile", ""},
