@@ -166,7 +166,10 @@ func (r *run) prepare() error {
 	}
 	r.path = filepath.Join(r.stateRoot(), name)
 	in := plan.Input{
-		Spec: r.cfg.Place(r.path), StateDir: r.path, Host: r.facts, DieWithParent: true, Init: r.cfg.Init,
+		Spec: r.cfg.Place(r.path), StateDir: r.path, Host: r.facts, Init: r.cfg.Init,
+		// Only an answer proves that there was still a parent to die with: of a process that is being killed, one thread may
+		// have lost its children already while another keeps the socket open.
+		DieWithParent: true, Wait: true,
 		CreateCwd: r.cfg.MakeCwd, Volumes: r.cfg.ImageVolumes,
 		Announce: r.verbose(), Narrate: r.o.Trace, Stops: r.o.Step,
 	}

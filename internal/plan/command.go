@@ -224,6 +224,9 @@ func (s ready) Info() Info {
 	if s.listen != 0 {
 		return Info{What: "report that the container is created, and wait for start", Why: "the OCI life cycle has two commands: create ends here; start connects to the container's socket and lets the process go on, which from then on reports failures there", Man: "accept(2)"}
 	}
+	if s.wait {
+		return Info{What: "report that the container is set up, and wait for an answer", Why: "the host side learns that all is well and has time to do its part; were it gone, there would be no answer and the container would end", Man: "unix(7)"}
+	}
 	return Info{What: "report that the container is set up", Why: "the host side learns that all is well; were it gone, this would fail and the container would end", Man: "unix(7)"}
 }
 
