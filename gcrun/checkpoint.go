@@ -156,6 +156,5 @@ func runRestore(g *globals, c *command, args []string) error {
 	if err != nil {
 		return err
 	}
-	g.log.flush()
 	return exitStatus(status)
 }

@@ -31,6 +31,7 @@ func TestUpdateFlags(t *testing.T) {
 		"memory":             {"64M", limitFile{"memory", "memory.limit_in_bytes", "67108864"}, limitFile{"memory", "memory.max", "67108864"}},
 		"memory-reservation": {"32m", limitFile{"memory", "memory.soft_limit_in_bytes", "33554432"}, limitFile{"memory", "memory.low", "33554432"}},
 		"memory-swap":        {"201326592", limitFile{"memory", "memory.memsw.limit_in_bytes", "201326592"}, limitFile{}},
+		"kernel-memory-tcp":  {"1M", limitFile{"memory", "memory.kmem.tcp.limit_in_bytes", "1048576"}, limitFile{}},
 		"cpu-share":          {"512", limitFile{"cpu", "cpu.shares", "512"}, limitFile{"cpu", "cpu.weight", "59"}},
 		"cpu-quota":          {"50000", limitFile{"cpu", "cpu.cfs_quota_us", "50000"}, limitFile{"cpu", "cpu.max", "50000 "}},
 		"cpu-period":         {"200000", limitFile{"cpu", "cpu.cfs_period_us", "200000"}, limitFile{"cpu", "cpu.max", " 200000"}},
@@ -70,7 +71,17 @@ func TestUpdateFlags(t *testing.T) {
 		})
 	}
 	b.t = t
-	b.ok("update", "--kernel-memory", "1M", "--kernel-memory-tcp", "1M", b.id)
+	b.ok("update", "--kernel-memory", "1M", "--memory", "", "--pids-limit", "", b.id)
+	b.fails(1, `invalid value for memory: "1.5"`, "update", "--memory", "1.5", b.id)
+	b.fails(1, `invalid value for memory: "9000000P"`, "update", "--memory", "9000000P", b.id)
+	if file, version := cgroupFile(pid, limitFile{controller: "memory", name: "memory.limit_in_bytes"}); version == 1 && file != "" {
+		for _, c := range []struct{ value, want string }{{"64.5M", "67633152"}, {"65536 KiB", "67108864"}, {"", "67108864"}} {
+			b.ok("update", "--memory", c.value, b.id)
+			data, err := os.ReadFile(file)
+			b.must(err)
+			want(t, "limit by "+c.value, strings.TrimSpace(string(data)), c.want)
+		}
+	}
 	b.fails(1, "update resctrl group (linux.intelRdt): the container has none", "update", "--l3-cache-schema", "L3:0=1", b.id)
 	b.fails(1, "linux.intelRdt.memBwSchema", "update", "--mem-bw-schema", "L3:0=1", b.id)
 	b.fails(255, "exec failed: process args cannot be empty", "exec", b.id)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -203,11 +204,14 @@ func printPS(pids []int, options []string) error {
 	if len(options) == 0 {
 		options = []string{"-ef"}
 	}
-	cmd := exec.Command("ps", options...)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
+	out, err := exec.Command("ps", options...).Output()
 	if err != nil {
-		return fmt.Errorf("run ps %s: %w", strings.Join(options, " "), err)
+		err = fmt.Errorf("run ps %s: %w", strings.Join(options, " "), err)
+		var failed *exec.ExitError
+		if errors.As(err, &failed) { // an error of gcrun is one line
+			err = fmt.Errorf("%w: %s", err, strings.Join(strings.Fields(string(failed.Stderr)), " "))
+		}
+		return err
 	}
 	lines := strings.Split(strings.TrimRight(string(out), "\n"), "\n")
 	column := -1

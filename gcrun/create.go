@@ -138,7 +138,6 @@ func runRun(g *globals, c *command, args []string) error {
 	if err != nil {
 		return err
 	}
-	g.log.flush()
 	return exitStatus(status)
 }
 

@@ -43,7 +43,7 @@ func runExec(g *globals, c *command, args []string) error {
 	fs.IntVar(&o.PreserveFDs, "preserve-fds", 0, "pass on `N` descriptors, from 3 on")
 	fs.BoolVar(&o.IgnorePaused, "ignore-paused", false, "run in a paused container as well; the process starts when it is resumed")
 	fs.BoolVar(&o.NoNewKeyring, "no-new-keyring", false, "keep the caller's session keyring")
-	fs.StringVar(&o.SubCgroup, "cgroup", "", "run in the cgroup `path` below the container's")
+	fs.Var((*list)(&o.SubCgroups), "cgroup", "run in the cgroup `[controller:]path` below the container's; may be repeated with controllers")
 	rest, err := parse(c, fs, args, 1, -1)
 	if err != nil {
 		return err

@@ -94,6 +94,10 @@ func TestExecOptions(t *testing.T) {
 			t.Errorf("the environment %q has no %s", env, v)
 		}
 	}
+	// Of several values the last counts, also for getenv(3), which takes the first that it finds.
+	r = b.parse(b.ok("exec", "-e", "TERM=dumb", "-e", "A=1", "-e", "A=2", b.id, "/probe", "report"))
+	want(t, "environment", strings.Join(r.Env, " "), "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb A=2 HOME=/")
+	b.fails(255, `process.env[2]: "A" is not of the form NAME=VALUE`, "exec", "-e", "A", b.id, "/probe")
 	file := filepath.Join(b.bundle, "process.json")
 	data, err := json.Marshal(specs.Process{Args: []string{"/probe", "report"}, Cwd: "/", Env: []string{"X=y"}, Rlimits: []specs.POSIXRlimit{{Type: "RLIMIT_CORE", Soft: 1, Hard: 2}}})
 	b.must(err)
@@ -110,6 +114,102 @@ func TestExecOptions(t *testing.T) {
 	}
 	b.must(unix.Kill(pid, unix.SIGKILL))
 	want(t, "status", b.reap(pid), 137)
+}
+
+// --cgroup takes a path, or controllers and a path. A process never runs outside the container's cgroup for lack of a
+// group that was named.
+func TestExecSubCgroup(t *testing.T) {
+	b, pid := running(t, nil)
+	groups := func(text string) map[string]string {
+		out := map[string]string{}
+		for l := range strings.SplitSeq(strings.TrimSpace(text), "\n") {
+			if part := strings.SplitN(l, ":", 3); len(part) == 3 {
+				out[part[1]] = part[2]
+			}
+		}
+		return out
+	}
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	b.must(err)
+	all := groups(string(data))
+	file, version := cgroupFile(pid, limitFile{controller: "pids"})
+	if file == "" {
+		t.Skip("the container has no cgroup with the controller pids")
+	}
+	sub := filepath.Join(file, "sub")
+	b.must(os.Mkdir(sub, 0o755))
+	t.Cleanup(func() { os.Remove(sub) })
+	inside := func(args ...string) map[string]string {
+		t.Helper()
+		pidFile := filepath.Join(b.bundle, "execpid")
+		b.ok(append(append([]string{"exec", "-d", "--pid-file", pidFile}, args...), b.id, "/probe", "sleep")...)
+		pid := b.pidFile(pidFile)
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+		b.must(err)
+		b.must(unix.Kill(pid, unix.SIGKILL))
+		b.reap(pid)
+		return groups(string(data))
+	}
+	b.fails(255, "is not below the container's cgroup", "exec", "--cgroup", "../x", b.id, "/probe")
+	b.fails(255, "(missing <controller>: prefix)", "exec", "--cgroup", "sub", "--cgroup", "pids:sub", b.id, "/probe")
+	b.fails(255, `with the controller "nope"`, "exec", "--cgroup", "nope:sub", b.id, "/probe")
+	if version == 2 {
+		for key, path := range inside("--cgroup", "sub") {
+			want(t, "cgroup "+key, path, all[key]+"/sub")
+		}
+		b.fails(255, "no such file or directory", "exec", "--cgroup", "other", b.id, "/probe")
+		return
+	}
+	// Only one hierarchy has the group: as a path for all it is missing in the others.
+	b.fails(255, "/sub (--cgroup): no such file or directory", "exec", "--cgroup", "sub", b.id, "/probe")
+	for key, path := range inside("--cgroup", "pids:sub") {
+		if expect := all[key]; slices.Contains(strings.Split(key, ","), "pids") {
+			want(t, "cgroup "+key, path, expect+"/sub")
+		} else {
+			want(t, "cgroup "+key, path, expect)
+		}
+	}
+}
+
+// A capability that nobody knows, and one that the caller cannot give, is a warning and no error (config.md, "Linux
+// Process"), of the first process as of exec.
+func TestCapabilitiesThatCannotBe(t *testing.T) {
+	b := newBox(t, func(s *specs.Spec) {
+		c := s.Process.Capabilities
+		c.Bounding, c.Permitted = append(c.Bounding, "CAP_FLY"), append(c.Permitted, "CAP_FLY")
+	}, "report")
+	log := filepath.Join(b.bundle, "log.json")
+	for _, c := range []struct {
+		text string
+		args []string
+	}{
+		{`process.capabilities.bounding[3]: there is no capability "CAP_FLY"; it is left out`, []string{"run", b.id}},
+		{`process.capabilities.permitted[3]: there is no capability "CAP_FLY"; it is left out`, []string{"run", b.id}},
+		{"", []string{"run", "-d", b.id}},
+		{`process.capabilities.effective[3]: there is no capability "CAP_SWIM"; it is left out`, []string{"exec", "-c", "CAP_SWIM", b.id, "/probe", "report"}},
+	} {
+		os.Remove(log)
+		if c.text == "" {
+			b.spec.Process.Args = []string{"/probe", "sleep"}
+			b.write()
+		}
+		out := b.ok(append([]string{"--log", log, "--log-format", "json"}, c.args...)...)
+		if c.text == "" {
+			continue
+		}
+		want(t, "bounding", b.parse(out).Status["CapBnd"], "0000000020000420")
+		data, err := os.ReadFile(log)
+		b.must(err)
+		found := false
+		for l := range strings.SplitSeq(strings.TrimSpace(string(data)), "\n") {
+			var entry struct{ Level, Msg string }
+			b.must(json.Unmarshal([]byte(l), &entry))
+			found = found || entry.Level == "warning" && entry.Msg == c.text
+		}
+		if !found {
+			t.Errorf("the log of %v does not say %q:\n%s", c.args, c.text, data)
+		}
+	}
 }
 
 // Names are those of the container, and its files cannot lead to those of the host.

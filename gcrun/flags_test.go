@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -24,7 +25,11 @@ var peerFlags = map[string]string{
 		"kernel-memory kernel-memory-tcp memory memory-reservation memory-swap pids-limit l3-cache-schema mem-bw-schema",
 	"events": "interval stats",
 	"spec":   "bundle b file f rootless",
-	"start":  "", "state": "", "pause": "", "resume": "", "features": "", "mounts": "",
+	"checkpoint": "auto-dedup empty-ns ext-unix-sk file-locks image-path lazy-pages leave-running link-remap manage-cgroups-mode page-server " +
+		"parent-path pre-dump shell-job status-fd tcp-established tcp-skip-in-flight work-path",
+	"restore": "auto-dedup bundle b console-socket detach d empty-ns ext-unix-sk file-locks image-path lazy-pages lsm-mount-context lsm-profile " +
+		"manage-cgroups-mode no-pivot no-subreaper pid-file shell-job tcp-established work-path",
+	"start": "", "state": "", "pause": "", "resume": "", "features": "", "mounts": "",
 }
 
 // An option that exists is one that "--help" goes past: its complaint would come first.
@@ -84,6 +89,27 @@ func TestFlagsOfPeers(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Options may also stand behind the id, as with runc, but not where a command or the options of ps(1) follow it.
+func TestOptionsBehindTheID(t *testing.T) {
+	b := newBox(t, nil, "sleep")
+	b.ok("create", b.id, "--bundle", b.bundle, "--pid-file="+filepath.Join(b.bundle, "pid"))
+	pid := b.pidFile(filepath.Join(b.bundle, "pid"))
+	b.ok("start", b.id)
+	if out := b.ok("exec", b.id, "/probe", "report", "--detach"); !strings.Contains(out, `"--detach"`) {
+		t.Errorf("the command lost its option: %s", out)
+	}
+	if out := b.ok("ps", b.id, "-o", "pid"); strings.Join(strings.Fields(out), " ") != fmt.Sprintf("PID %d", pid) {
+		t.Errorf("ps gives %q", out)
+	}
+	b.fails(1, "flag provided but not defined: -9", "kill", b.id, "-9")
+	b.fails(1, `unknown signal "--all"`, "kill", b.id, "--", "--all")
+	b.ok("kill", b.id, "KILL", "--all")
+	want(t, "end", b.reap(pid), 137)
+	b.fails(1, "requires exactly 1 argument(s)", "delete", b.id, "other", "--force")
+	b.ok("delete", b.id, "--force")
+	b.fails(1, "container does not exist", "state", b.id)
 }
 
 func TestSpecFile(t *testing.T) {

@@ -113,6 +113,8 @@ func makeBox(t *testing.T, edit func(*specs.Spec), args ...string) *box {
 		}
 		left, _ := filepath.Glob("/sys/fs/cgroup/*/" + b.id)
 		deeper, _ := filepath.Glob("/sys/fs/cgroup/*/*/" + b.id)
+		deepest, _ := filepath.Glob("/sys/fs/cgroup/*/*/*/" + b.id)
+		deeper = append(deeper, deepest...)
 		if len(left)+len(deeper) != 0 {
 			t.Errorf("cgroups are left behind: %v %v", left, deeper)
 		}

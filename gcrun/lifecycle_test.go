@@ -235,6 +235,9 @@ func TestErrorsOfCreate(t *testing.T) {
 		"mount source": {func(s *specs.Spec) {
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/x", Source: "/nonexist", Options: []string{"bind"}})
 		}, "open /nonexist: no such file or directory"},
+		"directory on a file": {func(s *specs.Spec) {
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/data", Source: "/tmp", Options: []string{"bind"}})
+		}, `error mounting "/tmp" to rootfs at "/data": not a directory (mounts[`},
 		"rootfs":    {func(s *specs.Spec) { s.Root.Path = "noroot" }, "noroot: no such file or directory"},
 		"terminal":  {func(s *specs.Spec) { s.Process.Terminal = true }, "cannot allocate tty if runc will detach without setting console socket"},
 		"namespace": {func(s *specs.Spec) { s.Linux.Namespaces[0].Type = "foo" }, "linux.namespaces[0].type"},
@@ -453,6 +456,9 @@ func TestListAndPS(t *testing.T) {
 	}
 	if out := b.ok("ps", b.id); !strings.Contains(out, fmt.Sprint(pid)) {
 		t.Errorf("ps gives %q", out)
+	}
+	if r := b.run("ps", b.id, "--no-such-option"); r.code != 1 || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(r.stderr, "run ps --no-such-option: exit status 1: error: ") {
+		t.Errorf("ps with a bad option ends with %d and says %q", r.code, r.stderr)
 	}
 	b.ok("delete", "--force", b.id)
 	b.reap(pid)

@@ -84,7 +84,7 @@ func run(args []string) int {
 	fs := flagSet("gcrun")
 	fs.StringVar(&g.root, "root", "", "`directory` of the containers' state")
 	fs.StringVar(&g.logFile, "log", "", "append errors to `file`")
-	fs.StringVar(&g.logFormat, "log-format", "text", "`format` of the log: text, json")
+	fs.StringVar(&g.logFormat, "log-format", "text", "`format` of the log: text, json or journald")
 	fs.StringVar(&g.logLevel, "log-level", "", "debug, info, warning or error")
 	fs.BoolVar(&g.debug, "debug", false, "log warnings too")
 	fs.BoolVar(&g.systemdCgroup, "systemd-cgroup", false, "let systemd make the cgroups")
@@ -120,6 +120,7 @@ func run(args []string) int {
 		if err := c.run(g, c, fs.Args()[1:]); err != nil {
 			var status exitStatus
 			if errors.As(err, &status) {
+				g.log.flush()
 				return int(status)
 			}
 			code := fail(g, err)
@@ -220,28 +221,40 @@ func (t *optionalText) Set(s string) error {
 // errHelp says that help was printed.
 var errHelp = exitStatus(0)
 
-// parse reads the options of a command and checks the number of arguments behind them; most may be -1 for any.
+// parse reads the options of a command and checks the number of arguments; most may be -1 for any. Options may also
+// come behind arguments, as with runc ("delete ID --force"), but not where what follows the id is for somebody else: a
+// command, or ps(1).
 func parse(c *command, fs *flag.FlagSet, args []string, least, most int) ([]string, error) {
 	var help bool
 	both(fs, &help, "help", "h", "print this help")
-	if err := fs.Parse(args); err != nil {
-		return nil, usageError{err}
+	var rest []string
+	for {
+		if err := fs.Parse(args); err != nil {
+			return nil, usageError{err}
+		}
+		n := len(args) - fs.NArg() // what Parse has read
+		if most < 0 || fs.NArg() == 0 || n > 0 && args[n-1] == "--" {
+			rest = append(rest, fs.Args()...)
+			break
+		}
+		rest = append(rest, fs.Arg(0))
+		args = fs.Args()[1:]
 	}
 	if help {
 		fmt.Printf("gcrun %s %s\n\n%s.\n\n", c.name, c.args, c.help)
 		printOptions(os.Stdout, fs)
 		return nil, errHelp
 	}
-	n := fs.NArg()
+	n := len(rest)
 	switch {
-	case n < least && least == 1 && most == 1:
-		return nil, usageError{fmt.Errorf("%q requires exactly 1 argument(s)", "gcrun "+c.name)}
+	case n != least && least == most:
+		return nil, usageError{fmt.Errorf("%q requires exactly %d argument(s)", "gcrun "+c.name, least)}
 	case n < least:
 		return nil, usageError{fmt.Errorf("%q requires a minimum of %d argument(s)", "gcrun "+c.name, least)}
 	case most >= 0 && n > most:
 		return nil, usageError{fmt.Errorf("%q requires a maximum of %d argument(s)", "gcrun "+c.name, most)}
 	}
-	return fs.Args(), nil
+	return rest, nil
 }
 
 func usage(w io.Writer, fs *flag.FlagSet) {

@@ -25,6 +25,9 @@ func runUpdate(g *globals, c *command, args []string) error {
 	if err != nil {
 		return err
 	}
+	if *u.values["kernel-memory"] != "" {
+		g.log.warn("--kernel-memory is ignored: the kernel no longer has this limit")
+	}
 	if rdt := u.intelRdt(); rdt != nil {
 		if err := g.store().UpdateResctrl(rest[0], rdt); err != nil {
 			return err
@@ -54,6 +57,7 @@ var updateOptions = []struct{ name, help string }{
 	{"memory", "`bytes` of memory, with a suffix K, M, G or T; -1 for no limit"},
 	{"memory-reservation", "`bytes` of memory that the container keeps when memory is short"},
 	{"memory-swap", "`bytes` of memory and swap together; -1 for no limit"},
+	{"kernel-memory-tcp", "`bytes` of memory for TCP buffers, with cgroup version 1; -1 for no limit"},
 	{"l3-cache-schema", "`line` such as L3:0=7f0 for the container's resctrl group"},
 	{"mem-bw-schema", "`line` such as MB:0=20 for the container's resctrl group"},
 	{"pids-limit", "`number` of processes and threads; -1 for no limit"},
@@ -65,9 +69,7 @@ func (u *updateFlags) define(fs *flag.FlagSet) {
 	for _, o := range updateOptions {
 		u.values[o.name] = fs.String(o.name, "", o.help)
 	}
-	for _, o := range []string{"kernel-memory", "kernel-memory-tcp"} {
-		u.values[o] = fs.String(o, "", "accepted for compatibility; the kernel no longer has it")
-	}
+	u.values["kernel-memory"] = fs.String("kernel-memory", "", "accepted for compatibility; the kernel no longer has it")
 }
 
 // intelRdt is what the options say about the resctrl group, nil for nothing.
@@ -96,7 +98,7 @@ func (u *updateFlags) resources(fs *flag.FlagSet) (*specs.LinuxResources, error)
 	}
 	var err error
 	fs.Visit(func(f *flag.Flag) {
-		if v, ok := u.values[f.Name]; ok && err == nil {
+		if v, ok := u.values[f.Name]; ok && *v != "" && err == nil { // an empty value is none, as for runc
 			err = setResource(r, f.Name, *v)
 		}
 	})
@@ -107,7 +109,7 @@ func setResource(r *specs.LinuxResources, name, value string) error {
 	if r.CPU == nil && strings.HasPrefix(name, "cpu") {
 		r.CPU = &specs.LinuxCPU{}
 	}
-	if r.Memory == nil && strings.HasPrefix(name, "memory") {
+	if r.Memory == nil && isBytes(name) {
 		r.Memory = &specs.LinuxMemory{}
 	}
 	switch name {
@@ -117,7 +119,7 @@ func setResource(r *specs.LinuxResources, name, value string) error {
 	case "cpuset-mems":
 		r.CPU.Mems = value
 		return nil
-	case "kernel-memory", "kernel-memory-tcp", "l3-cache-schema", "mem-bw-schema":
+	case "kernel-memory", "l3-cache-schema", "mem-bw-schema":
 		return nil
 	}
 	n, err := parseNumber(name, value)
@@ -152,29 +154,35 @@ func setResource(r *specs.LinuxResources, name, value string) error {
 		r.Memory.Reservation = &n
 	case "memory-swap":
 		r.Memory.Swap = &n
+	case "kernel-memory-tcp":
+		r.Memory.KernelTCP = &n
 	case "pids-limit":
 		r.Pids = &specs.LinuxPids{Limit: &n}
 	}
 	return nil
 }
 
-// parseNumber takes a whole number; bytes may have a suffix of powers of 1024.
+func isBytes(name string) bool {
+	return strings.HasPrefix(name, "memory") || name == "kernel-memory-tcp"
+}
+
+// parseNumber takes a whole number. Bytes may be a decimal number with a suffix of powers of 1024.
 func parseNumber(name, value string) (int64, error) {
 	text, factor := value, int64(1)
-	if strings.HasPrefix(name, "memory") {
+	if isBytes(name) {
 		text = strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(value), "b"), "i")
-		if i := strings.IndexByte("kmgt", lastByte(text)); i >= 0 {
-			text = text[:len(text)-1]
-			for range i + 1 {
-				factor *= 1024
-			}
+		if i := strings.IndexByte("kmgtp", lastByte(text)); i >= 0 {
+			text = strings.TrimSuffix(text[:len(text)-1], " ")
+			factor <<= 10 * (i + 1)
 		}
 	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n > math.MaxInt64/factor {
-		return 0, fmt.Errorf("invalid value for %s: %q", name, value)
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil && n <= math.MaxInt64/factor {
+		return n * factor, nil
 	}
-	return n * factor, nil
+	if f, err := strconv.ParseFloat(text, 64); err == nil && factor > 1 && f >= 0 && f*float64(factor) < math.MaxInt64 {
+		return int64(f * float64(factor)), nil
+	}
+	return 0, fmt.Errorf("invalid value for %s: %q", name, value)
 }
 
 func lastByte(s string) byte {

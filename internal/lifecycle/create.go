@@ -278,6 +278,7 @@ func (cr *creation) run(listen bool) error {
 	if cr.plan, err = plan.Settle(in); err != nil {
 		return err
 	}
+	c.store.warnAll(cr.plan.Notes)
 	if err := c.setInput(in); err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"gcr/internal/cgroup"
 	"gcr/internal/launch"
@@ -30,8 +29,8 @@ type ExecOptions struct {
 	Detached      bool
 	IgnorePaused  bool
 	NoNewKeyring  bool
-	// SubCgroup is a group below the container's to run in; empty for the container's own.
-	SubCgroup string
+	// SubCgroups name groups below the container's to run in, as PATH or CONTROLLER:PATH; none for its own.
+	SubCgroups []string
 }
 
 // Executed is a process that runs in a container.
@@ -160,7 +159,7 @@ func (c *Container) execution(o ExecOptions, pidfd *os.File) (*execution, error)
 		return nil, err
 	}
 	return &execution{
-		c: c, spec: config, process: p, pidfd: pidfd, sub: o.SubCgroup, preserve: o.PreserveFDs, oldKeyring: o.NoNewKeyring,
+		c: c, spec: config, process: p, pidfd: pidfd, sub: o.SubCgroups, preserve: o.PreserveFDs, oldKeyring: o.NoNewKeyring,
 		waits: o.ConsoleSocket != "" || o.PidfdSocket != "",
 	}, nil
 }
@@ -203,7 +202,7 @@ type execution struct {
 	pidfd      *os.File
 	path       string // of the executable when it is not found by args[0]
 	early      bool   // the container has no root of its own yet: a createContainer hook
-	sub        string
+	sub        []string
 	preserve   int
 	oldKeyring bool
 	waits      bool // the process is let go when others have got what they want of it
@@ -267,6 +266,7 @@ func (x *execution) plan() (*plan.Plan, launch.Options, func(), error) {
 		done()
 		return nil, opts, nil, err
 	}
+	x.c.store.warnAll(p.Notes)
 	opts.Host, opts.Target = host, x.pidfd
 	return p, opts, done, nil
 }
@@ -277,15 +277,11 @@ func (x *execution) group() (*cgroup.Entry, error) {
 		return nil, nil
 	}
 	st := *x.c.rec.Cgroup
-	if x.sub != "" {
-		if !filepath.IsLocal(x.sub) {
-			return nil, fmt.Errorf("find cgroup %q: it is not below the container's cgroup", x.sub)
+	if len(x.sub) > 0 {
+		var err error
+		if st, err = subgroups(st, x.sub); err != nil {
+			return nil, err
 		}
-		paths := map[string]string{}
-		for k, p := range st.Paths {
-			paths[k] = filepath.Join(p, x.sub)
-		}
-		st.Paths = paths
 	}
 	g, err := st.Enter()
 	if err != nil {

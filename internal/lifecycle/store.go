@@ -53,6 +53,12 @@ func (s Store) warn(format string, args ...any) {
 	}
 }
 
+func (s Store) warnAll(texts []string) {
+	for _, t := range texts {
+		s.warn("%s", t)
+	}
+}
+
 // record is what state.json holds.
 type record struct {
 	OCIVersion  string            `json:"ociVersion"`

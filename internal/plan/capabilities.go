@@ -37,37 +37,56 @@ type capabilitySets struct {
 	bounding, effective, permitted, inheritable, ambient uint64
 }
 
-// capabilitySet reads the sets. What the kernel does not know is left out, as the specification lets a runtime
-// do, and so is what the caller does not hold itself.
-func (b *builder) capabilitySet() (capabilitySets, error) {
+// capabilityLists are the lists of the configuration, by name.
+func capabilityLists(c *specs.LinuxCapabilities) [5]struct {
+	name string
+	list []string
+} {
+	return [5]struct {
+		name string
+		list []string
+	}{
+		{"bounding", c.Bounding}, {"effective", c.Effective}, {"permitted", c.Permitted}, {"inheritable", c.Inheritable}, {"ambient", c.Ambient},
+	}
+}
+
+// capabilitySet reads the sets. What nobody knows is left out, and so is what the caller does not hold itself: the
+// specification wants no more than a warning (config.md, "Linux Process"), which Plan.Notes has.
+func (b *builder) capabilitySet() capabilitySets {
 	var s capabilitySets
 	c := b.spec.Process.Capabilities
 	if c == nil {
-		return s, nil
+		return s
 	}
-	for _, set := range []struct {
-		name string
-		list []string
-		to   *uint64
-	}{
-		{"bounding", c.Bounding, &s.bounding},
-		{"effective", c.Effective, &s.effective},
-		{"permitted", c.Permitted, &s.permitted},
-		{"inheritable", c.Inheritable, &s.inheritable},
-		{"ambient", c.Ambient, &s.ambient},
-	} {
-		for i, name := range set.list {
-			n := capabilityNumber(name)
-			if n < 0 {
-				return s, fieldError(fmt.Sprintf("process.capabilities.%s[%d]", set.name, i), "plan capabilities", fmt.Sprintf("there is no capability %q", name), "see capabilities(7)")
+	sets := [5]*uint64{&s.bounding, &s.effective, &s.permitted, &s.inheritable, &s.ambient}
+	for i, l := range capabilityLists(c) {
+		for _, name := range l.list {
+			if n := capabilityNumber(name); n >= 0 {
+				*sets[i] |= 1 << n
 			}
-			*set.to |= 1 << n
 		}
-		*set.to &= b.held()
+		*sets[i] &= b.held()
 	}
 	s.effective &= s.permitted
 	s.ambient &= s.permitted & s.inheritable
-	return s, nil
+	return s
+}
+
+// noteCapabilities notes each capability that the configuration asks for and the process cannot get.
+func (b *builder) noteCapabilities(c *specs.LinuxCapabilities) {
+	var noted uint64
+	for _, l := range capabilityLists(c) {
+		for i, name := range l.list {
+			n := capabilityNumber(name)
+			switch {
+			case n < 0:
+				b.plan.Notes = append(b.plan.Notes, fmt.Sprintf("process.capabilities.%s[%d]: there is no capability %q; it is left out", l.name, i, name))
+			case (b.held()|noted)>>n&1 == 0:
+				noted |= 1 << n
+				b.plan.Notes = append(b.plan.Notes, fmt.Sprintf("process.capabilities.%s[%d]: the caller does not have CAP_%s and cannot give it", l.name, i, capabilityName(n)))
+			}
+		}
+	}
 }
 
 // held is what the first process has at most. A new user namespace starts with every capability that the kernel
@@ -81,13 +100,11 @@ func (b *builder) held() uint64 {
 }
 
 func (b *builder) boundingSet() error {
-	s, err := b.capabilitySet()
-	if err != nil {
-		return err
-	}
 	if b.spec.Process.Capabilities == nil {
 		return nil // the process keeps what it has
 	}
+	b.noteCapabilities(b.spec.Process.Capabilities)
+	s := b.capabilitySet()
 	if drop := b.held() &^ s.bounding; drop != 0 {
 		b.add(boundingSet{drop: drop, keep: s.bounding})
 	}
@@ -134,10 +151,7 @@ func (b *builder) capabilities() error {
 	if b.spec.Process.Capabilities == nil {
 		return nil
 	}
-	s, err := b.capabilitySet()
-	if err != nil {
-		return err
-	}
+	s := b.capabilitySet()
 	// A filter that is loaded without no_new_privs needs CAP_SYS_ADMIN until then.
 	if b.spec.Linux.Seccomp != nil && !b.spec.Process.NoNewPrivileges {
 		b.add(setCapabilities{s: capabilitySets{effective: s.effective, permitted: b.held(), inheritable: s.inheritable}, keep: true})
@@ -151,10 +165,7 @@ func (b *builder) finalCapabilities() error {
 	if b.spec.Process.Capabilities == nil || b.spec.Linux.Seccomp == nil || b.spec.Process.NoNewPrivileges {
 		return nil
 	}
-	s, err := b.capabilitySet()
-	if err != nil {
-		return err
-	}
+	s := b.capabilitySet()
 	b.add(setCapabilities{s: s})
 	return nil
 }

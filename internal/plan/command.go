@@ -275,12 +275,28 @@ func (b *builder) exec() error {
 		b.add(noCommand{})
 		return nil
 	}
-	s := execCommand{args: p.Args, env: p.Env}
+	s := execCommand{args: p.Args, env: environment(p.Env)}
 	if b.in.Init {
 		b.add(initProcess{}, handOver{first: b.plan.Sync()})
 	}
 	b.add(s)
 	return nil
+}
+
+// environment leaves one entry for each name, with the last of its values: getenv(3) would find the first.
+func environment(list []string) []string {
+	at := make(map[string]int, len(list))
+	out := make([]string, 0, len(list))
+	for _, v := range list {
+		name, _, _ := strings.Cut(v, "=")
+		if i, ok := at[name]; ok {
+			out[i] = v
+			continue
+		}
+		at[name] = len(out)
+		out = append(out, v)
+	}
+	return out
 }
 
 // noCommand ends a container that has no command.

@@ -36,6 +36,10 @@ func clientText(step Step, c *program.Call, errno unix.Errno) string {
 		if c.Sys == program.SysOpenTree {
 			return fmt.Sprintf("failed to fulfil mount request: open %s: %v", s.source, errno)
 		}
+		if c.Sys == program.SysMoveMount && errno == unix.EINVAL {
+			// mount(2) says ENOTDIR for a directory on a file and a file on a directory, and engines look for its text.
+			errno = unix.ENOTDIR
+		}
 		return fmt.Sprintf("error mounting %q to rootfs at %q: %v", s.source, s.dst, errno)
 	case fsMount:
 		return fmt.Sprintf("error mounting %q to rootfs at %q: %v", s.fstype, s.dst, errno)

@@ -169,6 +169,8 @@ type Plan struct {
 	Trees []Tree
 	// UIDMap and GIDMap are the id maps of the new user namespace.
 	UIDMap, GIDMap []specs.LinuxIDMapping
+	// Notes tell of what the configuration asks for and does not get, without that being an error.
+	Notes []string
 
 	in Input
 	// exec describes a process that joins a container, nil for a container's first process.

@@ -35,10 +35,7 @@ func (b *builder) seccomp() error {
 			return fieldError("linux.seccomp", "compile system call filter", f.Warnings[0], "an annotation asks for a profile without unknown names")
 		}
 	}
-	sets, err := b.capabilitySet()
-	if err != nil {
-		return err
-	}
+	sets := b.capabilitySet()
 	if nr := uint32(program.SysSendmsg.Number(program.Native)); slices.Contains(f.Notified, nr) {
 		return fieldError("linux.seccomp.syscalls", "plan system call filter", "the profile hands sendmsg to the agent, which cannot have the listener before sendmsg has passed it on", "")
 	}

@@ -266,8 +266,12 @@ func CheckProcess(p *specs.Process) error {
 		}
 	}
 	for i, v := range p.Env {
-		if err := noNUL(fmt.Sprintf("process.env[%d]", i), v); err != nil {
+		field := fmt.Sprintf("process.env[%d]", i)
+		if err := noNUL(field, v); err != nil {
 			return err
+		}
+		if strings.IndexByte(v, '=') < 1 {
+			return wrong(field, "%q is not of the form NAME=VALUE", v)
 		}
 	}
 	for name, label := range map[string]string{"apparmorProfile": p.ApparmorProfile, "selinuxLabel": p.SelinuxLabel} {

@@ -112,7 +112,9 @@ var allowed = []struct {
 	}},
 	{"propagation of mounts", func(d difference, s *specs.Spec) bool {
 		p, what := about(d)
-		if strings.HasSuffix(s.Linux.RootfsPropagation, "shared") && filepath.Base(p) == "below" && (what == "place" || d.gcrun == "" && strings.Contains(d.key, " #")) {
+		// With slave, not rslave, crun makes a slave of the root alone; what is mounted below it stays shared.
+		shared := strings.HasSuffix(s.Linux.RootfsPropagation, "shared") || s.Linux.RootfsPropagation == "slave"
+		if shared && filepath.Base(p) == "below" && (what == "place" || d.gcrun == "" && strings.Contains(d.key, " #")) {
 			return true // mounted on another bind of the same directory of the host
 		}
 		return what == "propagation" && (propagated(d.gcrun, mountsAt(d, s)) || strings.HasSuffix(s.Linux.RootfsPropagation, "shared") && d.gcrun == "shared,master" || onShared(d, s))
