@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // Each thing that a plan refuses, with the field that its error names.
@@ -108,7 +109,6 @@ func TestRefuse(t *testing.T) {
 		{"user not mapped", user(func(in *Input) { in.Spec.Process.User.UID = 5 }), "process.user.uid", "/etc/subuid"},
 		{"group not mapped", user(func(in *Input) { in.Spec.Process.User.GID = 5 }), "process.user.gid", "/etc/subgid"},
 		{"supplementary group not mapped", user(func(in *Input) { in.Spec.Process.User.AdditionalGids = []uint32{0, 7} }), "process.user.additionalGids[1]", "7"},
-		{"unknown capability", func(in *Input) { in.Spec.Process.Capabilities.Permitted = []string{"CAP_KILL", "CAP_FLY"} }, "process.capabilities.permitted[1]", "CAP_FLY"},
 		{"seccomp", func(in *Input) {
 			in.Spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: "SCMP_ACT_MAYBE"}
 		}, "linux.seccomp.defaultAction", "SCMP_ACT_MAYBE"},
@@ -171,3 +171,25 @@ func TestWithoutLinux(t *testing.T) {
 type failingWriter struct{}
 
 func (failingWriter) Write([]byte) (int, error) { return 0, os.ErrClosed }
+
+// What the specification wants to be a warning, and no error, is a note that names the field.
+func TestNotes(t *testing.T) {
+	for _, c := range []struct{ name, capability, want string }{
+		{"unknown capability", "CAP_FLY", `process.capabilities.permitted[1]: there is no capability "CAP_FLY"; it is left out`},
+		{"capability that the caller lacks", "CAP_SYS_TIME", "process.capabilities.permitted[1]: the caller does not have CAP_SYS_TIME and cannot give it"},
+		{"nothing", "CAP_CHOWN", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			in := base()
+			in.Host.Capabilities &^= 1 << unix.CAP_SYS_TIME
+			in.Spec.Process.Capabilities = &specs.LinuxCapabilities{Permitted: []string{"CAP_KILL", c.capability}}
+			p, err := New(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(p.Notes, "\n"); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
