@@ -23,6 +23,7 @@ import (
 	"gcr/internal/image/userns"
 	"gcr/internal/imagecmd"
 	"gcr/internal/networkcmd"
+	_ "gcr/internal/prefault"
 	"gcr/internal/seccomp/seccompcmd"
 
 	"github.com/spf13/cobra"
