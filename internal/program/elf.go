@@ -77,6 +77,9 @@ type encoder interface {
 	report(index, target int)
 	// failurePath writes what report kept to the two 32-bit words at index and errno.
 	failurePath(index, errno uint64)
+	// forget is called where jumps of the program lead to: registers hold what the last instruction has left or what
+	// those before a jump have.
+	forget()
 	newTarget() int
 	place(target int)
 	finish() ([]byte, error)
@@ -137,6 +140,7 @@ func (p *Program) Compile(arch Arch, opts ...Option) ([]byte, error) {
 			p.emitCall(e, arch, in.call, o, targets, failed)
 		case opLabel:
 			e.place(targets[in.label])
+			e.forget()
 		case opJump:
 			e.jump(targets[in.label])
 		case opIf:
