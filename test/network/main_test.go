@@ -249,11 +249,15 @@ func (p *proc) begin() {
 	out, err := p.cmd.StdoutPipe()
 	must(err)
 	p.cmd.Stderr = &p.err
+	// Something in the background may keep the outputs open when the command has ended.
+	p.cmd.WaitDelay = time.Second
 	must(p.cmd.Start())
 	p.t.Cleanup(p.stop)
+	late := time.AfterFunc(2*time.Minute, p.kill)
 	line, err := bufio.NewReader(out).ReadString('\n')
+	late.Stop()
 	if line != "ready\n" {
-		_ = p.cmd.Wait()
+		p.kill()
 		p.t.Fatalf("%v did not start: %q, %v: %s", p.cmd.Args, line, err, p.err.String())
 	}
 	go func() { _, _ = io.Copy(io.Discard, out) }()
