@@ -229,8 +229,15 @@ func (s *starter) makeState() error {
 	return nil
 }
 
+// wake tells a program that waits to go on.
+func (s *starter) wake() error {
+	_, err := unix.Write(int(s.host.Fd()), []byte{1})
+	return err
+}
+
+// letGo wakes the program; when it is no more, it finds out why.
 func (s *starter) letGo() error {
-	if _, err := unix.Write(int(s.host.Fd()), []byte{1}); err != nil {
+	if err := s.wake(); err != nil {
 		return s.gone(fmt.Errorf("wake the first process: %w", err))
 	}
 	return nil
@@ -292,8 +299,13 @@ func (s *starter) listen() error {
 			if told {
 				continue
 			}
-			if err := s.letGo(); err != nil || s.plan.Listens() {
-				return err
+			if err := s.wake(); err != nil {
+				// It is no more; what it has said after its report tells why.
+				ready = false
+				continue
+			}
+			if s.plan.Listens() {
+				return nil
 			}
 		case program.Hooks:
 			if s.o.OnHooks != nil {
