@@ -18,8 +18,8 @@ package prefault
 import "unsafe"
 
 const (
-	heapSize  = 1 << 20 // bytes; a run of gcrun touches most of the pages of its first MiB
-	pageSize  = 4096    // the smallest there is: rounding to it suits the larger ones too, whose calls then fail
+	heapSize  = 512 << 10 // bytes; commands touch most of the pages, and of the next 512 KiB some
+	pageSize  = 4096      // the smallest there is: rounding to it suits the larger ones too, whose calls then fail
 	allocSize = 64 << 10
 
 	populateRead  = 22 // MADV_POPULATE_READ, include/uapi/asm-generic/mman-common.h
