@@ -1,4 +1,4 @@
-# make bench               measure everything (about 20 minutes on a quiet machine; needs root)
+# make bench               measure everything (20 to 40 minutes on a quiet machine; needs root)
 # make bench BENCH=quick   the main figures, in about two minutes
 # make bench-peers         current releases of runc and crun, and how to have them measured
 #
