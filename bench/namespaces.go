@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -44,6 +46,18 @@ func furnish() error {
 		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
 			return fmt.Errorf("mount a tmpfs for records: %w", err)
 		}
+	}
+	// crun gives the device that is its standard input to the container's user.
+	null := filepath.Join(records[0], "null")
+	if err := unix.Mknod(null, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))); err != nil {
+		return fmt.Errorf("make a null device: %w", err)
+	}
+	err := errors.Join(os.Chmod(null, 0o666), unix.Mount(null, "/dev/null", "", unix.MS_BIND, ""))
+	if err == nil { // without nodev, which it has from the tmpfs
+		err = unix.Mount("", "/dev/null", "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_NOSUID, "")
+	}
+	if err != nil {
+		return fmt.Errorf("cover /dev/null: %w", err)
 	}
 	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		return fmt.Errorf("set lo up: %w: %s", err, out)

@@ -156,6 +156,9 @@ func portError(p Port, err error) error {
 		first := readSysctl("net/ipv4/ip_unprivileged_port_start")
 		e.Cause = text("ports below " + first + " are for root")
 		e.Hint = fmt.Sprintf("choose a higher one, such as %d, or: sysctl -w net.ipv4.ip_unprivileged_port_start=%d", int(p.HostPort)+8000, p.HostPort)
+	case errors.Is(err, unix.EMFILE):
+		e.Cause = text("too many open files: each published port is held by up to two")
+		e.Hint = "publish fewer ports, or raise the limit: ulimit -n"
 	}
 	return e
 }
@@ -168,7 +171,9 @@ func (c *Connection) serveLoopback() {
 		case h.listener != nil:
 			go h.serve()
 		case h.packets != nil:
-			go (&udpRelay{sock: h.packets, to: h.to, idle: udpIdle}).serve()
+			u := &udpRelay{sock: h.packets, to: h.to, idle: udpIdle}
+			u.drain()
+			go u.serve()
 		}
 	}
 }

@@ -33,6 +33,22 @@ type udpRelay struct {
 	clients map[netip.AddrPort]*net.UDPConn
 }
 
+// drain throws away what has come before there were rules for it: passed on, it would come from gcr's own address.
+func (u *udpRelay) drain() {
+	raw, err := u.sock.SyscallConn()
+	if err != nil {
+		return
+	}
+	var b [1]byte
+	_ = raw.Read(func(fd uintptr) bool {
+		for {
+			if _, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_DONTWAIT); err != nil && !errors.Is(err, unix.EINTR) {
+				return true // EAGAIN: nothing is left
+			}
+		}
+	})
+}
+
 // serve carries packets until the socket is closed.
 func (u *udpRelay) serve() {
 	u.clients = map[netip.AddrPort]*net.UDPConn{}

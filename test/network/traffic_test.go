@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func join(host, port string) string { return net.JoinHostPort(host, port) }
@@ -188,9 +190,15 @@ func TestRanges(t *testing.T) {
 	}
 }
 
-// TestManyPorts publishes as many ports as one range may have; the rules are made with them and made anew.
+// TestManyPorts publishes as many ports as one range may have, or as the limit on open files lets a caller have; the rules
+// are made with them and made anew.
 func TestManyPorts(t *testing.T) {
-	start(t, "--name", "many", "-p", "10000-14095:10000-14095", rootfs, "/agent", "serve", "14095")
+	var limit unix.Rlimit
+	must(unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	const others = 200 // files of gcr beside the two of each port
+	first := 14096 - min(4096, (int(min(limit.Max, 1<<20))-others)/2)
+	ports := fmt.Sprintf("%d-14095:%d-14095", first, first)
+	start(t, "--name", "many", "-p", ports, rootfs, "/agent", "serve", "14095")
 	reached := func(when string) {
 		t.Helper()
 		for to, want := range map[string]string{hostIn4: client4, hostIn6: client6} {
@@ -205,6 +213,10 @@ func TestManyPorts(t *testing.T) {
 	reached("after the table was made anew")
 	if out, err := exec.Command(gcr, "run", "--quiet", "-p", "10000-14096:10000-14096", rootfs, "/agent", "wait").CombinedOutput(); err == nil || !strings.Contains(string(out), "4097 ports, more than 4096") {
 		t.Errorf("one more: %v: %s", err, out)
+	}
+	few := exec.Command("sh", "-c", `ulimit -n 300 && exec "$@"`, "sh", gcr, "run", "--quiet", "-p", "15000-15199:80-279", rootfs, "/agent", "wait")
+	if out, err := few.CombinedOutput(); err == nil || !strings.Contains(string(out), "too many open files") || strings.Count(string(out), "\n") > 3 {
+		t.Errorf("more ports than files: %v: %s", err, out)
 	}
 }
 
