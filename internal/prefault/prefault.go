@@ -19,7 +19,7 @@ import "unsafe"
 
 const (
 	heapSize  = 512 << 10 // bytes; commands touch most of the pages, and of the next 512 KiB some
-	pageSize  = 4096      // the smallest there is: rounding to it suits the larger ones too, whose calls then fail
+	pageSize  = 4096      // where pages are larger the calls may fail, and nothing is mapped early
 	allocSize = 64 << 10
 
 	populateRead  = 22 // MADV_POPULATE_READ, include/uapi/asm-generic/mman-common.h
